@@ -1,0 +1,27 @@
+/// The two technical ladders: seconds to hours, for failures that are nobody's doing. Declines have
+/// a ladder of days of their own (the plan's dunning) and never touch these counters.
+package enum Backoff {
+    /// When to look an attempt in doubt up again, after `lookups` looks: the design's 1 min, 5 min,
+    /// 30 min, 2 h, 6 h, 24 h, then daily.
+    package static func lookUp(after lookups: Int) -> Duration {
+        let ladder: [Int64] = [60, 300, 1_800, 7_200, 21_600, 86_400]
+        return .seconds(ladder[min(max(lookups, 0), ladder.count - 1)])
+    }
+
+    /// Wait before the same name is tried again after `tries` sends that never left: 5 s doubling
+    /// to 10 min, with full jitter so that an outage does not end in a stampede. `jitter`: 0 ..< 1.
+    package static func notSent(tries: Int, jitter: Double) -> Duration {
+        spread(base: 5, cap: 600, tries: tries, jitter: jitter)
+    }
+
+    /// Wait before a new name after the refusal of attempt `number`: 1 min doubling to 1 h.
+    package static func refused(number: Int, jitter: Double) -> Duration {
+        spread(base: 60, cap: 3_600, tries: number - 1, jitter: jitter)
+    }
+
+    /// Full jitter above half: at least half the step, so that a low draw is no retry at once.
+    private static func spread(base: Int, cap: Int, tries: Int, jitter: Double) -> Duration {
+        let step = min(cap, base << min(max(tries, 0), 16))
+        return .milliseconds(Int64((0.5 + 0.5 * min(max(jitter, 0), 1)) * Double(step) * 1_000))
+    }
+}

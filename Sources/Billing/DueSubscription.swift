@@ -1,0 +1,146 @@
+/// What the claim reads of one locked, due subscription: everything ``Step/decide(_:_:)`` needs.
+package struct DueSubscription: Sendable {
+    package enum State: String, Sendable, CaseIterable {
+        case active
+        case pastDue = "past_due"
+        case suspended, canceled, paused
+    }
+
+    /// What to do with periods that went by while nobody charged (`plans.catch_up`).
+    package enum CatchUp: String, Sendable { case latest, each, hold }
+
+    package var id: SubscriptionID
+    package var lease: LeaseNumber
+    /// Claims since the last record, this one included.
+    package var silentClaims: Int
+    package var state: State
+    /// The business clock when the rows were locked.
+    package var now: Instant
+    package var cancelAt: Instant?
+    /// When a pause or suspension ended: periods that began before it are skipped.
+    package var resumedAt: Instant?
+    package var periodIndex: Int
+    package var periodStart: Instant
+    package var periodEnd: Instant
+    /// The random part of the subscription's order ids.
+    package var orderPrefix: String
+    package var customerKey: CustomerKey
+    /// What a charge opened now would take: the subscription's own amount or its plan's.
+    package var terms: Terms
+    package var catchUp: CatchUp
+    /// Rungs of the plan's dunning ladder.
+    package var dunningSteps: Int
+    /// The card that a new attempt would use; nil: none is active.
+    package var card: Card?
+    /// Why the row makes no sense any more, if it does not (a plan gone, an illegal name).
+    package var problem: String?
+    package var charge: OpenCharge?
+
+    package struct Terms: Hashable, Sendable {
+        package var amount: Won
+        package var taxFreeAmount: Won
+        package var orderName: String
+        package init(amount: Won, taxFreeAmount: Won, orderName: String) {
+            self.amount = amount
+            self.taxFreeAmount = taxFreeAmount
+            self.orderName = orderName
+        }
+    }
+
+    package struct Card: Hashable, Sendable {
+        package var id: Int64
+        package var billingKey: BillingKey
+        package init(id: Int64, billingKey: BillingKey) {
+            self.id = id
+            self.billingKey = billingKey
+        }
+    }
+
+    package struct OpenCharge: Sendable {
+        package var id: ChargeID
+        /// Frozen when the charge was opened.
+        package var terms: Terms
+        /// Declined attempts so far: rungs of the dunning ladder used up.
+        package var declines: Int
+        /// Nil: opened, but nothing was ever sent for it (no card, or the worker died).
+        package var attempt: LastAttempt?
+        package init(id: ChargeID, terms: Terms, declines: Int, attempt: LastAttempt?) {
+            self.id = id
+            self.terms = terms
+            self.declines = declines
+            self.attempt = attempt
+        }
+    }
+
+    package struct LastAttempt: Sendable {
+        package enum State: String, Sendable { case open, approved, declined, refused }
+        package var state: State
+        /// All that is sent under this name, pinned.
+        package var request: AttemptRequest
+        package var code: String?
+        package var openedAt: Instant
+        package var finishedAt: Instant?
+        /// A send of it was ever left without an answer.
+        package var everUnknown: Bool
+        /// A request may have left and nobody knows its answer.
+        package var inDoubt: Bool
+        /// Looked for twice, late enough, and not there: the same name may be sent again.
+        package var absent: Bool
+        /// Claims that may have sent it.
+        package var sends: Int
+        package var lookups: Int
+        package var notFounds: Int
+        /// The quiet time since the last possible send is over: a not-found counts.
+        package var quietOver: Bool
+        /// Times it was proven not to have left.
+        package var notSents: Int
+
+        package init(
+            state: State, request: AttemptRequest, code: String? = nil, openedAt: Instant,
+            finishedAt: Instant? = nil, everUnknown: Bool = false, inDoubt: Bool = true,
+            absent: Bool = false, sends: Int = 1, lookups: Int = 0, notFounds: Int = 0,
+            quietOver: Bool = false, notSents: Int = 0
+        ) {
+            self.state = state
+            self.request = request
+            self.code = code
+            self.openedAt = openedAt
+            self.finishedAt = finishedAt
+            self.everUnknown = everUnknown
+            self.inDoubt = inDoubt
+            self.absent = absent
+            self.sends = sends
+            self.lookups = lookups
+            self.notFounds = notFounds
+            self.quietOver = quietOver
+            self.notSents = notSents
+        }
+    }
+
+    package init(
+        id: SubscriptionID, lease: LeaseNumber, silentClaims: Int = 1, state: State = .active,
+        now: Instant, cancelAt: Instant? = nil, resumedAt: Instant? = nil, periodIndex: Int = 0,
+        periodStart: Instant, periodEnd: Instant, orderPrefix: String, customerKey: CustomerKey,
+        terms: Terms, catchUp: CatchUp = .latest, dunningSteps: Int = 4, card: Card?,
+        problem: String? = nil, charge: OpenCharge? = nil
+    ) {
+        self.id = id
+        self.lease = lease
+        self.silentClaims = silentClaims
+        self.state = state
+        self.now = now
+        self.cancelAt = cancelAt
+        self.resumedAt = resumedAt
+        self.periodIndex = periodIndex
+        self.periodStart = periodStart
+        self.periodEnd = periodEnd
+        self.orderPrefix = orderPrefix
+        self.customerKey = customerKey
+        self.terms = terms
+        self.catchUp = catchUp
+        self.dunningSteps = dunningSteps
+        self.card = card
+        self.problem = problem
+        self.charge = charge
+    }
+}

@@ -1,0 +1,110 @@
+/// A payment as the provider shows it, already compared with nothing: comparing is the rule's work.
+package struct Payment: Hashable, Sendable {
+    /// The states that matter to a charge; the provider's own words.
+    package enum Status: Hashable, Sendable {
+        case done, canceled, partialCanceled, aborted, expired
+        /// Any other word, kept for the log.
+        case other(String)
+    }
+
+    package var paymentKey: String
+    package var orderID: OrderID
+    package var status: Status
+    /// `type` is BILLING.
+    package var isBilling: Bool
+    package var currency: String
+    package var totalAmount: Won
+    /// What is left after cancels; equal to `totalAmount` when nothing was cancelled.
+    package var balanceAmount: Won
+    /// ISO 8601 with offset, as answered.
+    package var approvedAt: String?
+    package var receiptURL: String?
+    /// The `card` object as JSON text: masked number, issuer, approval number.
+    package var card: String?
+    /// `failure` of an aborted payment.
+    package var failure: Answer?
+
+    package init(
+        paymentKey: String, orderID: OrderID, status: Status, isBilling: Bool = true,
+        currency: String = "KRW", totalAmount: Won, balanceAmount: Won? = nil,
+        approvedAt: String? = nil, receiptURL: String? = nil, card: String? = nil,
+        failure: Answer? = nil
+    ) {
+        self.paymentKey = paymentKey
+        self.orderID = orderID
+        self.status = status
+        self.isBilling = isBilling
+        self.currency = currency
+        self.totalAmount = totalAmount
+        self.balanceAmount = balanceAmount ?? totalAmount
+        self.approvedAt = approvedAt
+        self.receiptURL = receiptURL
+        self.card = card
+        self.failure = failure
+    }
+
+    /// Whether this payment is the one that `request` asked for.
+    package func answers(_ request: AttemptRequest) -> Bool {
+        !paymentKey.isEmpty && isBilling && currency == "KRW" && orderID == request.orderID
+            && totalAmount == request.amount
+    }
+}
+
+/// What came back, for the ledger and the log: never a key, never a URL.
+package struct Answer: Hashable, Sendable {
+    /// The provider's code, or ours for what never got an answer (`TIMEOUT`, `CONNECTION_RESET` …).
+    package var code: String
+    package var message: String?
+    package var httpStatus: Int?
+    /// `X-TossPayments-Trace-Id`.
+    package var traceID: String?
+
+    package init(
+        code: String, message: String? = nil, httpStatus: Int? = nil, traceID: String? = nil
+    ) {
+        self.code = code
+        self.message = message
+        self.httpStatus = httpStatus
+        self.traceID = traceID
+    }
+}
+
+/// What a decline means for the card.
+package enum DeclineClass: Hashable, Sendable {
+    /// May succeed later: the dunning ladder.
+    case soft
+    /// Soft the first time, hard when the same code answers the next attempt too.
+    case softOnce
+    /// This card or billing key is finished.
+    case hard
+}
+
+/// What is known after one approve request. Not knowing is an answer.
+package enum Outcome: Hashable, Sendable {
+    /// HTTP 200 and a payment; whether it is *ours* is for ``Transition`` to compare.
+    case approved(Payment, traceID: String?)
+    case declined(Answer, DeclineClass)
+    /// Answered, surely not executed, not the card's doing: try again after a backoff of minutes.
+    case refused(Answer)
+    /// Our data of this row is wrong: held.
+    case faultOfRow(Answer)
+    /// Our key, contract or program is wrong: every row would fail.
+    case faultOfAll(Answer)
+    /// The provider says this order was executed before: look it up and adopt.
+    case duplicate(Answer)
+    /// Proven that no byte of the request left.
+    case notSent(Answer)
+    /// Everything else: the money may have moved.
+    case unknown(Answer)
+}
+
+/// What a look-up by order id says.
+package enum LookUp: Hashable, Sendable {
+    case found(Payment)
+    /// Status 404 **and** code `NOT_FOUND_PAYMENT`: no payment *yet*.
+    case notFound(Answer)
+    /// Anything else: it says nothing.
+    case unclear(Answer)
+    /// Our key, contract or program is wrong.
+    case faultOfAll(Answer)
+}

@@ -1,0 +1,147 @@
+/// Where claims come from and records go: PostgreSQL, or memory in tests.
+package protocol Store: Sendable {
+    /// Locks up to `limit` due subscriptions, decides each one's step with ``Step/decide(_:_:)``
+    /// while the locks are held, writes charges, attempts and leases, and commits. Work is returned
+    /// only when that commit was acknowledged.
+    func claim(limit: Int) async throws(StoreError) -> Claim
+    /// Writes transitions, each at most once and each alone in what can go wrong with it. Safe to
+    /// repeat. At most one transition a subscription in one call. One verdict a transition, in order.
+    func record(_ transitions: [Transition]) async throws(StoreError) -> [Verdict]
+    /// Gives back claims of which nothing was sent: the rows are due at once, under their names.
+    func release(_ work: [Work]) async throws(StoreError)
+    /// Tells the fleet that this worker lives (`billing.workers`).
+    func report(_ worker: WorkerReport) async throws(StoreError)
+}
+
+/// Where the money moves: Toss Payments, or a script in tests.
+package protocol Gateway: Sendable {
+    /// Exactly one request under the attempt's name. Never throws and cannot be cancelled: what is
+    /// on the wire ends in an answer or in `unknown`.
+    func charge(_ request: AttemptRequest) async -> Outcome
+    /// Asks for the payment of an order id.
+    func lookUp(_ orderID: OrderID) async -> LookUp
+}
+
+/// Why the store did not do it.
+package enum StoreError: Error, Hashable, Sendable {
+    /// Lost, read-only, restarting, full: the same call may work later. `mayHaveCommitted`: it may
+    /// even have worked this time.
+    case unavailable(String, mayHaveCommitted: Bool)
+    /// The database refuses this worker: wrong mode, key, schema or role. The reason, for a person.
+    case refused(String)
+    /// A statement failed in a way that repeating does not mend.
+    case failed(String)
+}
+
+/// What a claim brought.
+package struct Claim: Sendable {
+    /// For the charger.
+    package var work: [Work]
+    /// Decided without asking the provider: straight to the recorder.
+    package var local: [Transition]
+    /// Why nothing may be claimed at present (`settings.paused`), if so.
+    package var pausedReason: String?
+    /// Time until something is due or a lease runs out; nil: nothing is planned. Zero: more is due.
+    package var wake: Duration?
+    package var numbers: FleetNumbers
+
+    package init(
+        work: [Work] = [], local: [Transition] = [], pausedReason: String? = nil,
+        wake: Duration? = nil, numbers: FleetNumbers = FleetNumbers()
+    ) {
+        self.work = work
+        self.local = local
+        self.pausedReason = pausedReason
+        self.wake = wake
+        self.numbers = numbers
+    }
+}
+
+/// One claimed subscription with something to ask of the provider.
+package struct Work: Sendable {
+    package var subscription: SubscriptionID
+    package var lease: LeaseNumber
+    package var charge: ChargeID
+    package var task: ProviderTask
+    /// Declines and the previous attempt's code: what a new answer is weighed against.
+    package var history: History
+
+    package struct History: Hashable, Sendable {
+        package var declines: Int
+        package var dunningSteps: Int
+        /// Code of the attempt before the one in hand.
+        package var lastCode: String?
+        package init(declines: Int = 0, dunningSteps: Int = 4, lastCode: String? = nil) {
+            self.declines = declines
+            self.dunningSteps = dunningSteps
+            self.lastCode = lastCode
+        }
+    }
+
+    package init(
+        subscription: SubscriptionID, lease: LeaseNumber, charge: ChargeID, task: ProviderTask,
+        history: History = History()
+    ) {
+        self.subscription = subscription
+        self.lease = lease
+        self.charge = charge
+        self.task = task
+        self.history = history
+    }
+}
+
+/// What to ask of the provider.
+package enum ProviderTask: Hashable, Sendable {
+    /// Send the attempt. `earlier`: order ids of the charge to look up before (design: Send).
+    /// `isRepeat`: an earlier send of this very name went unanswered. `tries`: sends proven not to
+    /// have left, for the backoff.
+    case send(AttemptRequest, earlier: [OrderID], isRepeat: Bool, tries: Int)
+    /// Look up an attempt that may have been sent.
+    case resolve(AttemptRequest, Doubt)
+    /// Look up every order id of the charge; none paid: it fails for this reason.
+    case seal([OrderID], amount: Won, reason: FailReason)
+
+    /// What is known of an attempt in doubt.
+    package struct Doubt: Hashable, Sendable {
+        package var lookups: Int
+        package var notFounds: Int
+        package var quietOver: Bool
+        package init(lookups: Int, notFounds: Int, quietOver: Bool) {
+            self.lookups = lookups
+            self.notFounds = notFounds
+            self.quietOver = quietOver
+        }
+    }
+}
+
+/// Why a charge failed (`charges.reason`).
+package enum FailReason: String, Hashable, Sendable {
+    case exhausted, superseded, canceled
+    case noCard = "no_card"
+}
+
+/// What a record did.
+package enum Verdict: String, Hashable, Sendable {
+    /// Written.
+    case applied
+    /// The same news was there already.
+    case repeated
+    /// Somebody claimed the row since: an opinion from an old lease counts for nothing.
+    case stale
+    /// It contradicts what the ledger says: the charge is held, an alarm is due.
+    case contradiction
+    /// The database refuses this very row; the message is in the log. It stays claimed until its
+    /// lease ends and is resolved then.
+    case rejected
+}
+
+/// One line of `billing.workers`.
+package struct WorkerReport: Hashable, Sendable {
+    package enum State: String, Sendable { case starting, running, stopping, stopped, faulted }
+    package var state: State
+    package var inFlight: Int
+    package init(state: State, inFlight: Int) {
+        self.state = state
+        self.inFlight = inFlight
+    }
+}

@@ -1,0 +1,197 @@
+/// From what was learnt to what to write: the table "Outcomes, and what each writes" of the
+/// protocol. Pure; `jitter` (0 ..< 1) is handed in.
+extension Work {
+    /// After the only request of `request` in this claim was answered, or not.
+    ///
+    /// `isRepeat`: an earlier send of the same name went unanswered. Then only an approval speaks
+    /// for the whole name; every other answer speaks for its own request, and the attempt stays
+    /// open until a look-up confirms it.
+    package func after(
+        _ outcome: Outcome, of request: AttemptRequest, isRepeat: Bool, tries: Int, jitter: Double
+    ) -> Transition {
+        let number = request.number
+        switch outcome {
+        case .approved(let payment, let traceID):
+            let answer = Answer(code: "DONE", httpStatus: 200, traceID: traceID)
+            guard payment.answers(request), payment.status == .done else {
+                return unknown(
+                    number, Answer(code: "MISMATCHED_PAYMENT", httpStatus: 200, traceID: traceID))
+            }
+            return paid(.approved(number: number, payment, answer), .paid(payment))
+        case .notSent(let answer):
+            // An earlier send may be under way all the same: that doubt is not taken back.
+            if isRepeat { return unknown(number, answer) }
+            return change(
+                .notSent(number: number, answer),
+                next: .after(Backoff.notSent(tries: tries, jitter: jitter)))
+        case .unknown(let answer), .duplicate(let answer):
+            return unknown(number, answer)
+        case .declined(let answer, let kind):
+            if isRepeat { return unknown(number, answer) }
+            return declined(number, answer, kind)
+        case .refused(let answer):
+            if isRepeat { return unknown(number, answer) }
+            return change(
+                .refused(number: number, answer),
+                next: .after(Backoff.refused(number: number, jitter: jitter)))
+        case .faultOfAll(let answer):
+            if isRepeat { return unknown(number, answer) }
+            // The row keeps its due time; the worker stops claiming and probes (Worker).
+            return change(.refused(number: number, answer), next: .after(.zero))
+        case .faultOfRow(let answer):
+            if isRepeat { return unknown(number, answer) }
+            return held(
+                .refused(number: number, answer), "refused by the provider: \(answer.code)")
+        }
+    }
+
+    /// After a look-up of the open attempt `request`. `confirms`: what the provider answered to a
+    /// repeat in this very claim; not found now, it ends the attempt.
+    package func after(
+        _ lookUp: LookUp, of request: AttemptRequest, _ doubt: ProviderTask.Doubt,
+        confirms outcome: Outcome? = nil, jitter: Double
+    ) -> Transition {
+        let number = request.number
+        switch lookUp {
+        case .found(let payment):
+            return found(payment, request)
+        case .notFound(let answer):
+            if let outcome, case .declined(let decline, let kind) = outcome {
+                return declined(number, decline, kind)
+            }
+            if outcome != nil { return unknown(number, answer) }
+            // Twice, the last time after the quiet time: only then may the name be sent again.
+            let isAbsent = doubt.notFounds >= 1 && doubt.quietOver
+            return change(
+                .lookedUp(number: number, answer, found: isAbsent ? .absent : .nothing),
+                next: .after(isAbsent ? .zero : Backoff.lookUp(after: doubt.lookups)))
+        case .unclear(let answer), .faultOfAll(let answer):
+            return change(
+                .lookedUp(number: number, answer, found: .unclear),
+                next: .after(Backoff.lookUp(after: doubt.lookups)))
+        }
+    }
+
+    /// After the look-ups of earlier names, before the send of `request`: a transition if the send
+    /// must not happen, nil if the way is free.
+    package func afterEarlier(
+        _ answers: [(OrderID, LookUp)], before request: AttemptRequest, isRepeat: Bool, tries: Int,
+        jitter: Double
+    ) -> Transition? {
+        for (order, answer) in answers {
+            switch answer {
+            case .notFound: continue
+            case .found(let payment):
+                if payment.status == .aborted || payment.status == .expired { continue }
+                // The name in hand may have been sent before: two payments are possible, a person
+                // must look.
+                if isRepeat { return held(nil, "paid under earlier order id \(order)") }
+                return adopted(payment, order, request.amount, unsent: request.number)
+            case .unclear(let answer), .faultOfAll(let answer):
+                return isRepeat
+                    ? unknown(request.number, answer)
+                    : change(
+                        .notSent(number: request.number, answer),
+                        next: .after(Backoff.notSent(tries: tries + 3, jitter: jitter)))
+            }
+        }
+        return nil
+    }
+
+    /// After the last look at every name of a charge that is to end unpaid.
+    package func afterSeal(
+        _ answers: [(OrderID, LookUp)], amount: Won, reason: FailReason
+    ) -> Transition {
+        for (order, answer) in answers {
+            switch answer {
+            case .notFound: continue
+            case .found(let payment):
+                if payment.status == .aborted || payment.status == .expired { continue }
+                return adopted(payment, order, amount, unsent: nil)
+            case .unclear, .faultOfAll:
+                return change(nil, next: .after(Backoff.lookUp(after: 1)))
+            }
+        }
+        return Transition(
+            subscription: subscription, lease: lease, charge: charge,
+            chargeChange: .failed(reason), standing: Self.standing(after: reason), next: .advance)
+    }
+
+    // MARK: Pieces
+
+    /// A card that works late is no reason to end the agreement; no card and no dunning left is.
+    private static func standing(after reason: FailReason) -> Transition.Standing? {
+        switch reason {
+        case .superseded: nil
+        case .exhausted, .noCard: .exhausted
+        case .canceled: .canceled
+        }
+    }
+
+    private func found(_ payment: Payment, _ request: AttemptRequest) -> Transition {
+        let answer = Answer(code: "LOOKED_UP", httpStatus: 200)
+        switch payment.status {
+        case .aborted, .expired:
+            let failure = payment.failure ?? Answer(code: "ABORTED", httpStatus: 200)
+            return declined(request.number, failure, .soft)
+        case .done where payment.answers(request):
+            return paid(.approved(number: request.number, payment, answer), .paid(payment))
+        case .canceled where payment.answers(request),
+            .partialCanceled where payment.answers(request):
+            return paid(.approved(number: request.number, payment, answer), .refunded(payment))
+        case .done, .canceled, .partialCanceled, .other:
+            return held(nil, "the provider shows a payment that is not ours under this order id")
+        }
+    }
+
+    private func adopted(
+        _ payment: Payment, _ order: OrderID, _ amount: Won, unsent: Int?
+    ) -> Transition {
+        guard payment.status == .done, payment.totalAmount == amount, payment.orderID == order,
+            payment.isBilling, payment.currency == "KRW", !payment.paymentKey.isEmpty
+        else { return held(nil, "the provider shows a payment under ended order id \(order)") }
+        return paid(
+            .earlierPaid(order: order, payment, unsent: unsent), .paid(payment))
+    }
+
+    private func declined(_ number: Int, _ answer: Answer, _ kind: DeclineClass) -> Transition {
+        let isHard = kind == .hard || (kind == .softOnce && history.lastCode == answer.code)
+        let change = Transition.AttemptChange.declined(
+            number: number, answer, killsKey: isHard)
+        // Hard: another card of the customer, if there is one, at once; otherwise the next claim
+        // finds none and waits for a new one.
+        let next: Transition.Next =
+            isHard
+            ? .after(.zero)
+            : history.declines < history.dunningSteps
+                ? .dunning(step: history.declines) : .sealAfterGap
+        return Transition(
+            subscription: subscription, lease: lease, charge: charge, attempt: change,
+            standing: .pastDue, next: next)
+    }
+
+    private func unknown(_ number: Int, _ answer: Answer) -> Transition {
+        change(.unknown(number: number, answer), next: .after(Backoff.lookUp(after: 0)))
+    }
+
+    private func paid(
+        _ attempt: Transition.AttemptChange, _ change: Transition.ChargeChange
+    ) -> Transition {
+        Transition(
+            subscription: subscription, lease: lease, charge: charge, attempt: attempt,
+            chargeChange: change, standing: .good, next: .advance)
+    }
+
+    private func held(_ attempt: Transition.AttemptChange?, _ reason: String) -> Transition {
+        Transition(
+            subscription: subscription, lease: lease, charge: charge, attempt: attempt,
+            chargeChange: .held(reason), next: .never)
+    }
+
+    private func change(
+        _ attempt: Transition.AttemptChange?, next: Transition.Next
+    ) -> Transition {
+        Transition(
+            subscription: subscription, lease: lease, charge: charge, attempt: attempt, next: next)
+    }
+}

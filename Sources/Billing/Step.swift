@@ -1,0 +1,198 @@
+/// What a due row calls for. Decided under the row lock, without I/O.
+package struct Step: Hashable, Sendable {
+    /// The charge of the period must be opened first, in the same transaction.
+    package var opensCharge: Bool
+    package var action: Action
+
+    package enum Action: Hashable, Sendable {
+        /// Ask the provider. A `.send` with `opensAttempt` writes the attempt first; without, it
+        /// puts the open attempt in doubt again.
+        case ask(ProviderTask, opensAttempt: Bool)
+        /// Nothing to ask of the provider.
+        case write(Decision)
+    }
+
+    /// A transition whose charge may still have to be opened.
+    package struct Decision: Hashable, Sendable {
+        package var chargeChange: Transition.ChargeChange?
+        package var standing: Transition.Standing?
+        package var next: Transition.Next
+    }
+
+    /// The step of a due row. Total: every row gets one, a nonsensical row is held.
+    package static func decide(_ row: DueSubscription, _ numbers: FleetNumbers) -> Step {
+        guard let charge = row.charge else { return openPeriod(row) }
+        guard let attempt = charge.attempt else { return firstAttempt(row, charge, numbers) }
+        if attempt.state == .open { return openAttempt(row, attempt, numbers) }
+        return endedAttempt(row, charge, attempt, numbers)
+    }
+
+    // MARK: No charge is open: a new period
+
+    private static func openPeriod(_ row: DueSubscription) -> Step {
+        if let cancelAt = row.cancelAt, cancelAt <= row.periodStart {
+            return local(standing: .canceled, next: .never)
+        }
+        if row.state == .paused { return local(next: .never) }
+        if row.now < row.periodStart { return local(next: .at(row.periodStart)) }
+        if let problem = row.problem { return hold(problem, opens: true) }
+        if let resumedAt = row.resumedAt, row.periodStart < resumedAt {
+            return local(.skipped(.paused), next: .advance, opens: true)
+        }
+        if row.periodEnd <= row.now {
+            switch row.catchUp {
+            case .latest: return local(.skipped(.missed), next: .advance, opens: true)
+            case .hold: return hold("missed: the period went by uncharged", opens: true)
+            case .each: break
+            }
+        }
+        return charge(row, terms: row.terms, opens: true)
+    }
+
+    /// Attempt 1 of a period whose charge is, or will be, open and has none.
+    private static func charge(
+        _ row: DueSubscription, terms: DueSubscription.Terms, opens: Bool
+    ) -> Step {
+        if terms.amount.value == 0 {
+            return local(.free, standing: .good, next: .advance, opens: opens)
+        }
+        guard let card = row.card else {
+            return local(standing: .suspended, next: .periodEnd, opens: opens)
+        }
+        let request = request(row, terms: terms, card: card, number: 1)
+        let task = ProviderTask.send(request, earlier: [], isRepeat: false, tries: 0)
+        return Step(opensCharge: opens, action: .ask(task, opensAttempt: true))
+    }
+
+    private static func firstAttempt(
+        _ row: DueSubscription, _ charge: DueSubscription.OpenCharge, _ numbers: FleetNumbers
+    ) -> Step {
+        if row.silentClaims > numbers.maximumSilentClaims { return hold(poison(row)) }
+        if row.isCanceled { return local(.failed(.canceled), standing: .canceled, next: .never) }
+        if row.state == .paused { return local(next: .never) }
+        if let problem = row.problem { return hold(problem) }
+        if row.periodEnd <= row.now, row.catchUp != .each {
+            return row.state == .active
+                ? local(.skipped(.missed), next: .advance)
+                : local(.failed(.noCard), standing: .exhausted, next: .advance)
+        }
+        return Self.charge(row, terms: charge.terms, opens: false)
+    }
+
+    // MARK: An attempt is open: nothing else may happen before it ends
+
+    private static func openAttempt(
+        _ row: DueSubscription, _ attempt: DueSubscription.LastAttempt, _ numbers: FleetNumbers
+    ) -> Step {
+        if row.silentClaims > numbers.maximumSilentClaims { return hold(poison(row)) }
+        if attempt.openedAt + numbers.holdAge <= row.now {
+            return hold("unresolved: the provider gave no answer that ends the attempt in time")
+        }
+        let mayLeave = !attempt.inDoubt || attempt.absent
+        if mayLeave, row.now < attempt.openedAt + numbers.lastSendAge {
+            let earlier = names(row, through: attempt.request.number - 1)
+            let task = ProviderTask.send(
+                attempt.request, earlier: earlier, isRepeat: attempt.inDoubt,
+                tries: attempt.notSents)
+            return Step(opensCharge: false, action: .ask(task, opensAttempt: false))
+        }
+        let doubt = ProviderTask.Doubt(
+            lookups: attempt.lookups, notFounds: attempt.notFounds, quietOver: attempt.quietOver)
+        return Step(
+            opensCharge: false, action: .ask(.resolve(attempt.request, doubt), opensAttempt: false))
+    }
+
+    // MARK: The last attempt ended without money: another one, or the end
+
+    private static func endedAttempt(
+        _ row: DueSubscription, _ charge: DueSubscription.OpenCharge,
+        _ attempt: DueSubscription.LastAttempt, _ numbers: FleetNumbers
+    ) -> Step {
+        if row.silentClaims > numbers.maximumSilentClaims { return hold(poison(row)) }
+        if row.isCanceled { return seal(row, charge, attempt, .canceled, numbers) }
+        if row.state == .paused { return local(next: .never) }
+        if row.periodEnd <= row.now {
+            // No card to the end is the customer's doing; a card that never worked in time is not.
+            let reason: FailReason = row.card == nil ? .noCard : .superseded
+            return seal(row, charge, attempt, reason, numbers)
+        }
+        if attempt.state == .declined, charge.declines > row.dunningSteps {
+            return seal(row, charge, attempt, .exhausted, numbers)
+        }
+        guard let card = row.card else {
+            return local(standing: .suspended, next: .periodEnd)
+        }
+        if let problem = row.problem { return hold(problem) }
+        if attempt.request.number >= numbers.maximumAttempts {
+            return hold("too many attempts: \(attempt.request.number)")
+        }
+        if attempt.everUnknown, let finished = attempt.finishedAt, row.now < finished + numbers.gap
+        {
+            return local(next: .at(finished + numbers.gap))
+        }
+        let next = request(
+            row, terms: charge.terms, card: card, number: attempt.request.number + 1)
+        let task = ProviderTask.send(
+            next, earlier: names(row, through: attempt.request.number), isRepeat: false, tries: 0)
+        return Step(opensCharge: false, action: .ask(task, opensAttempt: true))
+    }
+
+    /// The last look before a charge ends unpaid, at least a gap after its last attempt ended.
+    private static func seal(
+        _ row: DueSubscription, _ charge: DueSubscription.OpenCharge,
+        _ attempt: DueSubscription.LastAttempt, _ reason: FailReason, _ numbers: FleetNumbers
+    ) -> Step {
+        if let finished = attempt.finishedAt, row.now < finished + numbers.gap {
+            return local(next: .at(finished + numbers.gap))
+        }
+        let task = ProviderTask.seal(
+            names(row, through: attempt.request.number), amount: charge.terms.amount,
+            reason: reason)
+        return Step(opensCharge: false, action: .ask(task, opensAttempt: false))
+    }
+
+    // MARK: Pieces
+
+    private static func request(
+        _ row: DueSubscription, terms: DueSubscription.Terms, card: DueSubscription.Card,
+        number: Int
+    ) -> AttemptRequest {
+        AttemptRequest(
+            number: number,
+            orderID: OrderID(prefix: row.orderPrefix, period: row.periodIndex, attempt: number),
+            billingKeyID: card.id, billingKey: card.billingKey, customerKey: row.customerKey,
+            amount: terms.amount, taxFreeAmount: terms.taxFreeAmount, orderName: terms.orderName)
+    }
+
+    private static func names(_ row: DueSubscription, through number: Int) -> [OrderID] {
+        guard number >= 1 else { return [] }
+        return (1...number).map {
+            OrderID(prefix: row.orderPrefix, period: row.periodIndex, attempt: $0)
+        }
+    }
+
+    private static func poison(_ row: DueSubscription) -> String {
+        "claimed \(row.silentClaims - 1) times without any result: it may be what stops the workers"
+    }
+
+    private static func hold(_ reason: String, opens: Bool = false) -> Step {
+        local(.held(reason), next: .never, opens: opens)
+    }
+
+    private static func local(
+        _ change: Transition.ChargeChange? = nil, standing: Transition.Standing? = nil,
+        next: Transition.Next, opens: Bool = false
+    ) -> Step {
+        let decision = Decision(chargeChange: change, standing: standing, next: next)
+        return Step(opensCharge: opens, action: .write(decision))
+    }
+}
+
+extension DueSubscription {
+    /// Cancelled as of now: dunning ends.
+    fileprivate var isCanceled: Bool {
+        if state == .canceled { return true }
+        guard let cancelAt else { return false }
+        return cancelAt <= now
+    }
+}
