@@ -64,11 +64,17 @@ package struct DueSubscription: Sendable {
         package var declines: Int
         /// Nil: opened, but nothing was ever sent for it (no card, or the worker died).
         package var attempt: LastAttempt?
-        package init(id: ChargeID, terms: Terms, declines: Int, attempt: LastAttempt?) {
+        /// The code that ended the attempt before the last.
+        package var earlierCode: String?
+        package init(
+            id: ChargeID, terms: Terms, declines: Int, attempt: LastAttempt?,
+            earlierCode: String? = nil
+        ) {
             self.id = id
             self.terms = terms
             self.declines = declines
             self.attempt = attempt
+            self.earlierCode = earlierCode
         }
     }
 

@@ -31,7 +31,8 @@ package struct Step: Hashable, Sendable {
 
     private static func openPeriod(_ row: DueSubscription) -> Step {
         if let cancelAt = row.cancelAt, cancelAt <= row.periodStart {
-            return local(standing: .canceled, next: .never)
+            return cancelAt <= row.now
+                ? local(standing: .canceled, next: .never) : local(next: .at(cancelAt))
         }
         if row.state == .paused { return local(next: .never) }
         if row.now < row.periodStart { return local(next: .at(row.periodStart)) }

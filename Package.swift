@@ -1,0 +1,74 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableUpcomingFeature("InferIsolatedConformances"),
+]
+
+// Raw sockets of scripted servers need pointers; the strict check of them guards the product only.
+let testSettings = Array(settings.dropFirst())
+
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let lifecycle = Target.Dependency.product(
+    name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let arguments = Target.Dependency.product(
+    name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+    name: "billingd",
+    products: [
+        .executable(name: "billingd", targets: ["billingd"]),
+        .executable(name: "toss-sandbox", targets: ["toss-sandbox"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+    ],
+    targets: [
+        .systemLibrary(name: "CPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        .systemLibrary(
+            name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+        .target(name: "Billing", swiftSettings: settings),
+        .target(name: "Postgres", dependencies: ["CPQ"], swiftSettings: settings),
+        .target(name: "HTTP", dependencies: ["CCurl"], swiftSettings: settings),
+        .target(
+            name: "BillingStore", dependencies: ["Billing", "Postgres", logging],
+            swiftSettings: settings),
+        .target(
+            name: "TossPayments", dependencies: ["Billing", "HTTP", logging],
+            swiftSettings: settings),
+        .target(
+            name: "Worker", dependencies: ["Billing", logging, lifecycle],
+            swiftSettings: settings),
+        .executableTarget(
+            name: "billingd",
+            dependencies: [
+                "Billing", "BillingStore", "HTTP", "Postgres", "TossPayments", "Worker", logging,
+                lifecycle, arguments,
+            ],
+            swiftSettings: settings),
+        .target(
+            name: "TossSandbox",
+            dependencies: [
+                .product(name: "Hummingbird", package: "hummingbird"), logging, lifecycle,
+            ],
+            swiftSettings: settings),
+        .executableTarget(
+            name: "toss-sandbox", dependencies: ["TossSandbox", logging, arguments],
+            swiftSettings: settings),
+        .target(
+            name: "TestSupport", dependencies: ["Billing", "Postgres"], path: "Tests/TestSupport",
+            swiftSettings: testSettings),
+        .testTarget(
+            name: "BillingTests", dependencies: ["Billing", "TestSupport"],
+            swiftSettings: testSettings),
+    ]
+)

@@ -1,0 +1,62 @@
+import Billing
+import Postgres
+
+extension ClaimRows {
+    /// Adds what `step` writes for `due`; `row` carries the calendar's columns.
+    mutating func append(
+        _ due: DueSubscription, _ step: Step, _ row: PostgresRow
+    ) throws(PostgresError) {
+        let opens = step.opensCharge
+        // An illegal row is held with a charge that says so; amounts are cut to what the ledger takes.
+        subscription.append(due.id.value)
+        opensCharge.append(opens)
+        periodIndex.append(Int32(due.periodIndex))
+        periodStart.append(PostgresTimestamp(microseconds: due.periodStart.microseconds))
+        periodEnd.append(PostgresTimestamp(microseconds: due.periodEnd.microseconds))
+        amount.append(due.terms.amount.value)
+        taxFree.append(due.terms.taxFreeAmount.value)
+        orderName.append(due.terms.orderName)
+        // The anchor moves with the charge that is opened, not before.
+        anchorAt.append(try row.timestamp("anchor_at"))
+        anchorIndex.append(Int32(try row.int("anchor_index")))
+        cycle.append(try row.string("cycle"))
+        charge.append(due.charge?.id.value)
+        var request: AttemptRequest?
+        var isNew = false
+        if case .ask(.send(let sent, _, _, _), let opensAttempt) = step.action {
+            request = sent
+            isNew = opensAttempt
+        }
+        attemptNumber.append(request.map { Int32($0.number) })
+        opensAttempt.append(isNew)
+        resends.append(request != nil && !isNew)
+        orderID.append(request?.orderID.value)
+        card.append(request?.billingKeyID)
+        customerKey.append(due.customerKey.reveal())
+    }
+}
+
+extension Claim {
+    /// Adds the work, or the transition, that `step` makes of `due`.
+    mutating func append(_ due: DueSubscription, _ step: Step, _ charge: ChargeID?) {
+        switch step.action {
+        case .write(let decision):
+            local.append(
+                Transition(
+                    subscription: due.id, lease: due.lease, charge: charge,
+                    chargeChange: decision.chargeChange, standing: decision.standing,
+                    next: decision.next))
+        case .ask(let task, let opensAttempt):
+            // Work always has a charge: it was open, or was opened by this very claim.
+            guard let charge else { return }
+            let last = due.charge?.attempt
+            let history = Work.History(
+                declines: due.charge?.declines ?? 0, dunningSteps: due.dunningSteps,
+                lastCode: opensAttempt ? last?.code : due.charge?.earlierCode)
+            work.append(
+                Work(
+                    subscription: due.id, lease: due.lease, charge: charge, task: task,
+                    history: history))
+        }
+    }
+}

@@ -1,0 +1,234 @@
+import Billing
+import Postgres
+
+/// The statements of a record: the subscriptions are locked first, in order of their ids; only then
+/// is their state read, by a statement whose snapshot is younger than the locks.
+enum RecordSQL {
+    static func lock(_ subscriptions: [Int64]) -> PostgresQuery {
+        """
+        SELECT subscription_id FROM billing.subscriptions
+        WHERE subscription_id = ANY (\(subscriptions))
+        ORDER BY subscription_id
+        FOR NO KEY UPDATE
+        """
+    }
+
+    /// Applies many transitions at once and answers with a verdict for each.
+    ///
+    /// Facts are never fenced: an approval counts from any lease. Opinions count only from the
+    /// current, unreleased lease; an equal, released lease is the repeat of a record whose answer
+    /// was lost.
+    static func apply(_ rows: RecordRows) -> PostgresQuery {
+        """
+        WITH input AS (
+            SELECT * FROM unnest(
+                \(rows.subscription), \(rows.lease), \(rows.charge), \(rows.attemptKind),
+                \(rows.attemptNumber), \(rows.code), \(rows.message), \(rows.httpStatus),
+                \(rows.traceID), \(rows.killsKey), \(rows.paymentKey), \(rows.approvedAt),
+                \(rows.receiptURL), \(rows.card), \(rows.refunded), \(rows.paidOrder),
+                \(rows.chargeKind), \(rows.reason), \(rows.standing), \(rows.nextKind),
+                \(rows.nextSeconds), \(rows.nextStep), \(rows.nextAt)
+            ) WITH ORDINALITY AS t (
+                subscription_id, lease_no, charge_id, attempt_kind, attempt_no, code, message,
+                http_status, trace_id, kills_key, payment_key, approved_at, receipt_url, card,
+                refunded_amount, paid_order, charge_kind, reason, standing, next_kind,
+                next_seconds, next_step, next_at, ord)
+        ), known AS (
+            SELECT i.*, s.state AS was, s.cancel_at, s.attempt_open, s.period_index,
+                   s.lease_no = i.lease_no AND s.lease_until IS NOT NULL AS holds,
+                   s.lease_no = i.lease_no AND s.lease_until IS NULL AS released,
+                   c.state AS charge_was, c.period_end, c.amount AS won,
+                   c.payment_key AS known_payment, c.period_index AS charge_period,
+                   a.state AS attempt_was, a.billing_key_id, a.unknown_since, p.dunning,
+                   p.on_exhausted, p.catch_up, b.clock, g.gap
+            FROM input AS i
+            CROSS JOIN (SELECT billing.now() AS clock) AS b
+            CROSS JOIN (SELECT gap FROM billing.settings) AS g
+            JOIN billing.subscriptions AS s USING (subscription_id)
+            JOIN billing.plans AS p USING (plan_id)
+            LEFT JOIN billing.charges AS c ON c.charge_id = i.charge_id
+            LEFT JOIN billing.attempts AS a
+                ON a.charge_id = i.charge_id AND a.attempt_no = i.attempt_no
+        ), judged AS (
+            SELECT k.*, CASE
+                WHEN attempt_kind = 'approved' THEN CASE
+                    WHEN attempt_was = 'approved' THEN 'repeated'
+                    WHEN attempt_was = 'open' AND charge_was IN ('open', 'held') THEN 'applied'
+                    ELSE 'contradiction' END
+                WHEN attempt_kind = 'earlier_paid' THEN CASE
+                    WHEN known_payment = payment_key THEN 'repeated'
+                    WHEN holds AND charge_was = 'open' THEN 'applied'
+                    ELSE 'stale' END
+                WHEN released THEN 'repeated'
+                WHEN NOT holds THEN 'stale'
+                WHEN attempt_kind IS NOT NULL AND attempt_was IS DISTINCT FROM 'open' THEN 'stale'
+                WHEN charge_kind IS NOT NULL AND charge_was IS DISTINCT FROM 'open' THEN 'stale'
+                ELSE 'applied' END AS verdict
+            FROM known AS k
+        ), effect AS MATERIALIZED (
+            SELECT j.*,
+                CASE WHEN verdict = 'contradiction' THEN 'held'
+                     WHEN charge_kind = 'free' THEN 'paid' ELSE charge_kind END AS charge_becomes,
+                CASE attempt_kind
+                    WHEN 'approved' THEN 'approved' WHEN 'declined' THEN 'declined'
+                    WHEN 'refused' THEN 'refused'
+                    WHEN 'earlier_paid' THEN CASE WHEN attempt_no IS NOT NULL THEN 'refused' END
+                END AS attempt_becomes,
+                charge_kind IN ('paid', 'free', 'refunded', 'failed', 'skipped')
+                    AND verdict = 'applied' AS closes,
+                CASE WHEN verdict = 'contradiction' THEN was
+                    ELSE CASE standing
+                    WHEN 'good' THEN
+                        CASE WHEN was IN ('past_due', 'suspended') THEN 'active' ELSE was END
+                    WHEN 'past_due' THEN
+                        CASE WHEN was IN ('active', 'suspended') THEN 'past_due' ELSE was END
+                    WHEN 'suspended' THEN
+                        CASE WHEN was IN ('active', 'past_due') THEN 'suspended' ELSE was END
+                    WHEN 'canceled' THEN 'canceled'
+                    WHEN 'exhausted' THEN CASE
+                        WHEN was = 'paused' THEN was
+                        WHEN on_exhausted = 'cancel' THEN 'canceled' ELSE 'suspended' END
+                    ELSE was END END AS becomes
+            FROM judged AS j
+        ), planned AS (
+            SELECT e.*, CASE
+                WHEN verdict = 'contradiction' THEN NULL
+                WHEN closes THEN CASE
+                    WHEN cancel_at <= period_end AND becomes <> 'canceled' THEN cancel_at
+                    WHEN becomes IN ('canceled', 'suspended', 'paused') THEN NULL
+                    WHEN catch_up = 'each' AND period_end <= clock AND charge_becomes = 'paid'
+                        THEN clock + interval '1 day'
+                    ELSE period_end END
+                WHEN becomes = 'canceled' OR next_kind = 'never' THEN NULL
+                -- What may be under way is followed to its end, paused or not.
+                WHEN attempt_kind IN ('not_sent', 'unknown', 'looked_up_nothing',
+                                      'looked_up_absent', 'looked_up_unclear')
+                    THEN clock + make_interval(secs => next_seconds)
+                WHEN becomes = 'paused' THEN NULL
+                ELSE least(
+                    CASE next_kind
+                        WHEN 'after' THEN clock + make_interval(secs => next_seconds)
+                        WHEN 'dunning' THEN least(period_end, clock
+                            + coalesce(dunning[next_step + 1], gap))
+                        WHEN 'seal_after_gap' THEN clock + gap
+                        WHEN 'period_end' THEN period_end
+                        WHEN 'at' THEN next_at END,
+                    -- A cancel ends dunning at once, but a seal that waits for its gap or for an
+                    -- answer of the provider goes on waiting.
+                    CASE WHEN cancel_at > clock OR attempt_becomes IS NOT NULL
+                         THEN greatest(cancel_at, clock) END)
+                END AS next_charge_at
+            FROM effect AS e
+        ), attempt_written AS (
+            UPDATE billing.attempts AS a
+            SET state = coalesce(e.attempt_becomes, a.state),
+                code = e.code, message = e.message, http_status = e.http_status,
+                trace_id = coalesce(e.trace_id, a.trace_id),
+                finished_at = CASE WHEN e.attempt_becomes IS NOT NULL THEN e.clock END,
+                unknown_since = CASE WHEN e.attempt_kind = 'unknown'
+                    THEN coalesce(a.unknown_since, e.clock) ELSE a.unknown_since END,
+                in_doubt = e.attempt_kind <> 'not_sent' AND e.attempt_becomes IS NULL,
+                sent_at = CASE WHEN e.attempt_kind = 'not_sent' THEN NULL ELSE a.sent_at END,
+                sends = a.sends - (e.attempt_kind = 'not_sent')::int,
+                not_sents = a.not_sents + (e.attempt_kind = 'not_sent')::int,
+                lookups = a.lookups + (e.attempt_kind LIKE 'looked_up%')::int,
+                not_founds = a.not_founds
+                    + (e.attempt_kind IN ('looked_up_nothing', 'looked_up_absent'))::int,
+                absent = e.attempt_kind = 'looked_up_absent',
+                -- Given up now: whatever was sent was sent before.
+                quiet_until = CASE WHEN e.attempt_kind = 'unknown'
+                    THEN clock_timestamp() + 2 * (SELECT request_timeout FROM billing.settings)
+                    ELSE a.quiet_until END
+            FROM effect AS e
+            WHERE e.verdict = 'applied' AND e.attempt_kind IS NOT NULL
+              AND a.charge_id = e.charge_id AND a.attempt_no = e.attempt_no
+            RETURNING a.charge_id
+        ), contradicted AS (
+            UPDATE billing.attempts AS a SET contradiction = e.payment_key
+            FROM effect AS e
+            WHERE a.charge_id = e.charge_id
+              AND (e.verdict = 'contradiction' AND a.attempt_no = e.attempt_no
+                   OR e.verdict = 'applied' AND e.attempt_kind = 'earlier_paid'
+                      AND a.order_id = e.paid_order)
+        ), charge_written AS (
+            UPDATE billing.charges AS c
+            SET state = coalesce(e.charge_becomes, c.state),
+                reason = CASE
+                    WHEN e.verdict = 'contradiction' THEN
+                        'contradiction: payment ' || e.payment_key || ' for attempt '
+                        || e.attempt_no || ', which had ended as ' || e.attempt_was
+                    WHEN e.charge_becomes IS NOT NULL THEN e.reason ELSE c.reason END,
+                paid_at = CASE WHEN e.charge_becomes IN ('paid', 'refunded')
+                    THEN coalesce(e.approved_at, e.clock) ELSE c.paid_at END,
+                payment_key = coalesce(c.payment_key, CASE
+                    WHEN e.verdict <> 'contradiction' OR e.attempt_was <> 'open'
+                    THEN e.payment_key END),
+                receipt_url = coalesce(e.receipt_url, c.receipt_url),
+                card = coalesce(e.card, c.card),
+                refunded_amount = coalesce(e.refunded_amount, c.refunded_amount),
+                declines = c.declines + (e.attempt_becomes = 'declined')::int,
+                updated_at = e.clock
+            FROM (SELECT coalesce(attempt_becomes, '') AS attempt_becomes, charge_becomes,
+                         charge_id, verdict, reason, payment_key, attempt_no, attempt_was, clock,
+                         approved_at, receipt_url, card, refunded_amount
+                  FROM effect) AS e
+            WHERE e.verdict IN ('applied', 'contradiction') AND c.charge_id = e.charge_id
+              AND (e.charge_becomes IS NOT NULL OR e.attempt_becomes = 'declined')
+        ), key_killed AS (
+            UPDATE billing.billing_keys AS k SET state = 'dead', dead_code = e.code
+            FROM (SELECT DISTINCT ON (billing_key_id) billing_key_id, code, subscription_id,
+                         charge_id
+                  FROM effect WHERE verdict = 'applied' AND kills_key
+                  ORDER BY billing_key_id) AS e
+            WHERE k.billing_key_id = e.billing_key_id AND k.state = 'active'
+            RETURNING k.billing_key_id, k.dead_code, k.customer_key, e.subscription_id, e.charge_id
+        ), subscription_written AS (
+            UPDATE billing.subscriptions AS s
+            SET state = CASE WHEN e.verdict IN ('applied', 'contradiction')
+                    THEN e.becomes ELSE s.state END,
+                next_charge_at = CASE WHEN e.verdict IN ('applied', 'contradiction')
+                    THEN e.next_charge_at ELSE s.next_charge_at END,
+                period_index = s.period_index + e.closes::int,
+                period_at = CASE WHEN e.closes THEN e.period_end ELSE s.period_at END,
+                open_charge_id = CASE WHEN e.closes THEN NULL ELSE s.open_charge_id END,
+                attempt_open = s.attempt_open AND NOT e.closes
+                    AND (e.verdict <> 'applied' OR e.attempt_becomes IS NULL),
+                lease_until = CASE WHEN e.holds THEN NULL ELSE s.lease_until END,
+                lease_owner = CASE WHEN e.holds THEN NULL ELSE s.lease_owner END,
+                claims = CASE WHEN e.holds THEN 0 ELSE s.claims END
+            FROM planned AS e
+            WHERE s.subscription_id = e.subscription_id
+              AND (e.holds OR e.verdict IN ('applied', 'contradiction'))
+        ), told AS (
+            INSERT INTO billing.events (type, subscription_id, charge_id, data)
+            SELECT v.type, e.subscription_id, e.charge_id, jsonb_strip_nulls(jsonb_build_object(
+                'period_index', e.charge_period, 'amount', e.won, 'code', e.code,
+                'attempt_no', e.attempt_no, 'payment_key', e.payment_key,
+                'reason', CASE WHEN e.verdict = 'contradiction' THEN 'contradiction'
+                               ELSE e.reason END,
+                'refunded_amount', e.refunded_amount,
+                'next_charge_at', CASE WHEN v.type IN ('charge.declined', 'subscription.past_due')
+                                       THEN e.next_charge_at END))
+            FROM planned AS e
+            CROSS JOIN LATERAL (VALUES
+                (1, CASE WHEN e.attempt_becomes = 'declined' THEN 'charge.declined' END),
+                (2, 'charge.' || e.charge_becomes),
+                (3, CASE WHEN e.becomes <> e.was THEN CASE e.becomes
+                    WHEN 'active' THEN 'subscription.recovered'
+                    ELSE 'subscription.' || e.becomes END END)
+            ) AS v (ord, type)
+            WHERE e.verdict IN ('applied', 'contradiction') AND v.type IS NOT NULL
+            UNION ALL
+            SELECT 'billing_key.dead', subscription_id, charge_id, jsonb_build_object(
+                'billing_key_id', billing_key_id, 'code', dead_code)
+            FROM key_killed
+        )
+        SELECT ord, verdict FROM effect
+        UNION ALL
+        -- A row that is not there at all: nothing to write, and nobody to wait for.
+        SELECT i.ord, 'stale' FROM input AS i
+        WHERE NOT EXISTS (SELECT FROM effect AS e WHERE e.ord = i.ord)
+        ORDER BY ord
+        """
+    }
+}

@@ -1,0 +1,106 @@
+import Billing
+import Postgres
+
+extension PostgresRow {
+    /// The due subscription of one row of ``ClaimSQL/read(_:)``.
+    func dueSubscription() throws(PostgresError) -> DueSubscription {
+        let name = try string("state")
+        var due = DueSubscription(
+            id: SubscriptionID(try int64("subscription_id")),
+            lease: LeaseNumber(try int64("lease_no")),
+            silentClaims: try int("claims"),
+            state: try word(name, of: "state"),
+            now: try instant("now"),
+            cancelAt: try instantOrNil("cancel_at"),
+            resumedAt: try instantOrNil("resumed_at"),
+            periodIndex: try int("period_index"),
+            periodStart: try instant("period_at"),
+            periodEnd: try instant("period_end"),
+            orderPrefix: try string("order_prefix"),
+            customerKey: CustomerKey(try string("customer_key")),
+            terms: DueSubscription.Terms(
+                amount: Won(try int64("amount")),
+                taxFreeAmount: Won(try int64("tax_free_amount")),
+                orderName: try string("order_name")),
+            catchUp: try word(try string("catch_up"), of: "catch_up"),
+            dunningSteps: try int("dunning_steps"),
+            card: try card(),
+            problem: try stringOrNil("problem"))
+        due.charge = try openCharge()
+        return due
+    }
+
+    private func card() throws(PostgresError) -> DueSubscription.Card? {
+        guard let id = try int64OrNil("card_id") else { return nil }
+        return DueSubscription.Card(id: id, billingKey: BillingKey(try string("card_key")))
+    }
+
+    private func openCharge() throws(PostgresError) -> DueSubscription.OpenCharge? {
+        guard let id = try int64OrNil("charge_id") else { return nil }
+        return DueSubscription.OpenCharge(
+            id: ChargeID(id),
+            terms: DueSubscription.Terms(
+                amount: Won(try int64("charge_amount")),
+                taxFreeAmount: Won(try int64("charge_tax_free")),
+                orderName: try string("charge_name")),
+            declines: try int("declines"),
+            attempt: try lastAttempt(),
+            earlierCode: try stringOrNil("earlier_code"))
+    }
+
+    private func lastAttempt() throws(PostgresError) -> DueSubscription.LastAttempt? {
+        guard let number = try int64OrNil("attempt_no") else { return nil }
+        let request = AttemptRequest(
+            number: Int(number),
+            orderID: OrderID(stored: try string("order_id")),
+            billingKeyID: try int64("attempt_card"),
+            billingKey: BillingKey(try string("attempt_key")),
+            customerKey: CustomerKey(try string("attempt_customer")),
+            amount: Won(try int64("attempt_amount")),
+            taxFreeAmount: Won(try int64("attempt_tax_free")),
+            orderName: try string("attempt_name"))
+        return DueSubscription.LastAttempt(
+            state: try word(try string("attempt_state"), of: "attempt_state"),
+            request: request,
+            code: try stringOrNil("attempt_code"),
+            openedAt: try instant("opened_at"),
+            finishedAt: try instantOrNil("finished_at"),
+            everUnknown: try bool("ever_unknown"),
+            inDoubt: try bool("in_doubt"),
+            absent: try bool("absent"),
+            sends: try int("sends"),
+            lookups: try int("lookups"),
+            notFounds: try int("not_founds"),
+            quietOver: try bool("quiet_over"),
+            notSents: try int("not_sents"))
+    }
+
+    /// The fleet's numbers of one row of ``ClaimSQL/permission(fingerprint:mode:schemaVersion:)``.
+    func fleetNumbers() throws(PostgresError) -> FleetNumbers {
+        var numbers = FleetNumbers()
+        numbers.requestTimeout = .seconds(try double("request_timeout"))
+        numbers.lease = .seconds(try double("lease"))
+        numbers.gap = .seconds(try double("gap"))
+        numbers.lastSendAge = .seconds(try double("last_send_age"))
+        numbers.holdAge = .seconds(try double("hold_age"))
+        numbers.maximumAttempts = try int("maximum_attempts")
+        return numbers
+    }
+
+    private func instant(_ column: String) throws(PostgresError) -> Instant {
+        Instant(microseconds: try timestamp(column).microseconds)
+    }
+
+    private func instantOrNil(_ column: String) throws(PostgresError) -> Instant? {
+        try timestampOrNil(column).map { Instant(microseconds: $0.microseconds) }
+    }
+
+    private func word<Word: RawRepresentable<String>>(
+        _ text: String, of column: String
+    ) throws(PostgresError) -> Word {
+        guard let word = Word(rawValue: text) else {
+            throw PostgresError.decoding("column \(column) holds a word this program does not know")
+        }
+        return word
+    }
+}

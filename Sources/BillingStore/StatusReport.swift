@@ -1,0 +1,82 @@
+package import Postgres
+
+/// How the whole fleet and its database stand at one moment, for `billingd status`.
+package struct StatusReport: Sendable, Encodable {
+    package var mode: String
+    package var paused: Bool
+    package var pausedReason: String?
+    /// ISO 8601, UTC.
+    package var businessTime: String
+    package var due: Int64
+    package var oldestDueSeconds: Double
+    package var inFlight: Int64
+    package var openAttempts: Int64
+    package var unknown: Int64
+    package var held: Int64
+    package var setAside: Int64
+    package var pastDue: Int64
+    package var suspended: Int64
+    package var paidLastHour: Int64
+    package var wonLastHour: Int64
+    /// By the provider's code, most frequent first, at most 20.
+    package var declinedLastHour: [Decline]
+    package var nextDue: String?
+    package var workers: [Member]
+
+    package struct Decline: Sendable, Encodable {
+        package var code: String
+        package var times: Int64
+    }
+
+    package struct Member: Sendable, Encodable {
+        package var worker: String
+        package var version: String
+        package var state: String
+        package var inFlight: Int64
+        package var seenSecondsAgo: Double
+    }
+
+    /// Reads it in one transaction, so that the numbers belong together.
+    package static func read(_ configuration: PostgresConfiguration) async throws -> StatusReport {
+        let connection = try await PostgresConnection.connect(configuration)
+        do {
+            let report = try await connection.transaction { try Self.read($0) }
+            await connection.close()
+            return report
+        } catch {
+            await connection.close()
+            throw error
+        }
+    }
+
+    private static func read(_ connection: isolated PostgresConnection) throws -> StatusReport {
+        guard let row = try connection.query(StatusSQL.now()).first else {
+            throw PostgresError.decoding("billing.settings is empty: apply schema.sql")
+        }
+        var declines: [Decline] = []
+        for decline in try connection.query(StatusSQL.declines()) {
+            declines.append(
+                Decline(code: try decline.string("code"), times: try decline.int64("times")))
+        }
+        var members: [Member] = []
+        for member in try connection.query(StatusSQL.workers()) {
+            members.append(
+                Member(
+                    worker: try member.string("worker_id"), version: try member.string("version"),
+                    state: try member.string("state"), inFlight: try member.int64("in_flight"),
+                    seenSecondsAgo: try member.double("seen_seconds_ago")))
+        }
+        return StatusReport(
+            mode: try row.string("mode"), paused: try row.bool("paused"),
+            pausedReason: try row.stringOrNil("paused_reason"),
+            businessTime: try row.timestamp("business_time").description,
+            due: try row.int64("due"), oldestDueSeconds: try row.double("oldest_due_seconds"),
+            inFlight: try row.int64("in_flight"), openAttempts: try row.int64("open_attempts"),
+            unknown: try row.int64("unknown"), held: try row.int64("held"),
+            setAside: try row.int64("set_aside"), pastDue: try row.int64("past_due"),
+            suspended: try row.int64("suspended"),
+            paidLastHour: try row.int64("paid_last_hour"),
+            wonLastHour: try row.int64("won_last_hour"), declinedLastHour: declines,
+            nextDue: try row.timestampOrNil("next_due")?.description, workers: members)
+    }
+}

@@ -1,0 +1,50 @@
+import Postgres
+
+/// What `billingd status` shows.
+enum StatusSQL {
+    static func now() -> PostgresQuery {
+        """
+        SELECT s.mode, s.paused, s.paused_reason, billing.now() AS business_time,
+            (SELECT count(*) FROM billing.subscriptions
+             WHERE next_charge_at <= (SELECT billing.now())) AS due,
+            (SELECT coalesce(extract(epoch FROM billing.now() - min(next_charge_at)), 0)::float8
+             FROM billing.subscriptions
+             WHERE next_charge_at <= (SELECT billing.now())) AS oldest_due_seconds,
+            (SELECT count(*) FROM billing.subscriptions
+             WHERE next_charge_at <= (SELECT billing.now()) AND lease_until > now()) AS in_flight,
+            (SELECT count(*) FROM billing.attempts WHERE state = 'open') AS open_attempts,
+            (SELECT count(*) FROM billing.attempts
+             WHERE state = 'open' AND unknown_since IS NOT NULL) AS unknown,
+            (SELECT count(*) FROM billing.charges WHERE state = 'held') AS held,
+            (SELECT count(*) FROM billing.subscriptions WHERE held_reason IS NOT NULL) AS set_aside,
+            (SELECT count(*) FROM billing.subscriptions WHERE state = 'past_due') AS past_due,
+            (SELECT count(*) FROM billing.subscriptions WHERE state = 'suspended') AS suspended,
+            (SELECT count(*) FROM billing.charges
+             WHERE paid_at > billing.now() - interval '1 hour') AS paid_last_hour,
+            (SELECT coalesce(sum(amount), 0)::bigint FROM billing.charges
+             WHERE paid_at > billing.now() - interval '1 hour') AS won_last_hour,
+            (SELECT min(next_charge_at) FROM billing.subscriptions
+             WHERE next_charge_at > (SELECT billing.now())) AS next_due
+        FROM billing.settings AS s
+        """
+    }
+
+    static func declines() -> PostgresQuery {
+        """
+        SELECT coalesce(data ->> 'code', 'unknown') AS code, count(*) AS times
+        FROM billing.events
+        WHERE type = 'charge.declined' AND occurred_at > billing.now() - interval '1 hour'
+        GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 20
+        """
+    }
+
+    static func workers() -> PostgresQuery {
+        """
+        SELECT worker_id, version, state, in_flight,
+               extract(epoch FROM now() - seen_at)::float8 AS seen_seconds_ago
+        FROM billing.workers
+        WHERE seen_at > now() - interval '1 day' AND state <> 'stopped'
+        ORDER BY started_at LIMIT 50
+        """
+    }
+}

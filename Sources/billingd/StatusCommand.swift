@@ -1,0 +1,62 @@
+import ArgumentParser
+import BillingStore
+import FoundationEssentials
+
+/// The operator's question: how does it stand?
+struct StatusCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status",
+        abstract: "Show what is due, in flight, open and held, the last hour, and the workers.")
+
+    @OptionGroup var database: DatabaseOptions
+    @Flag(help: "Print one JSON object, for machines.")
+    var json = false
+
+    func run() async throws {
+        let report: StatusReport
+        do {
+            report = try await StatusReport.read(database.configuration(name: "billingd status"))
+        } catch {
+            throw ValidationError("the database does not answer: \(error)")
+        }
+        if json {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
+            encoder.keyEncodingStrategy = .convertToSnakeCase
+            print(String(decoding: try encoder.encode(report), as: UTF8.self))
+        } else {
+            print(Self.text(report))
+        }
+    }
+
+    private static func text(_ report: StatusReport) -> String {
+        var lines = [
+            "mode        \(report.mode)\(report.paused ? ", PAUSED: \(report.pausedReason ?? "no reason given")" : "")",
+            "business    \(report.businessTime)",
+            """
+            due         \(report.due), oldest for \(Int(report.oldestDueSeconds)) s; \
+            \(report.inFlight) in flight; next at \(report.nextDue ?? "nothing is planned")
+            """,
+            """
+            open        \(report.openAttempts) attempts, \(report.unknown) of them of unknown outcome
+            """,
+            """
+            held        \(report.held) charges, \(report.setAside) rows set aside
+            """,
+            "dunning     \(report.pastDue) past due, \(report.suspended) suspended",
+            "last hour   \(report.paidLastHour) paid, \(report.wonLastHour) won",
+        ]
+        for decline in report.declinedLastHour {
+            lines.append("            \(decline.times) declined with \(decline.code)")
+        }
+        if report.workers.isEmpty { lines.append("workers     none seen in the last day") }
+        for worker in report.workers {
+            lines.append(
+                """
+                worker      \(worker.worker) \(worker.version) \(worker.state), \
+                \(worker.inFlight) in flight, seen \(Int(worker.seenSecondsAgo)) s ago
+                """)
+        }
+        return lines.joined(separator: "\n")
+    }
+}

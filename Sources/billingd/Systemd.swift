@@ -1,0 +1,80 @@
+import Billing
+import FoundationEssentials
+import Logging
+import ServiceLifecycle
+import Worker
+
+/// systemd's notify protocol (sd_notify(3)); outside systemd it does nothing.
+struct Systemd: Sendable {
+    private let socket: String?
+    /// How often the watchdog wants a sign of life, if it does.
+    let watchdog: Duration?
+
+    init() {
+        let environment = ProcessInfo.processInfo.environment
+        socket = environment["NOTIFY_SOCKET"].flatMap { $0.isEmpty ? nil : $0 }
+        watchdog = environment["WATCHDOG_USEC"].flatMap(Int64.init).map { .microseconds($0) }
+    }
+
+    func ready() { send("READY=1") }
+    func stopping() { send("STOPPING=1") }
+    func alive() { send("WATCHDOG=1") }
+
+    /// A sentence for `systemctl status`.
+    func status(_ text: String) { send("STATUS=\(text)") }
+
+    private func send(_ state: String) {
+        guard let socket else { return }
+        LibC.notify(state, socket: socket)
+    }
+}
+
+/// Tells systemd how the worker is: READY when it would charge, WATCHDOG only while the loops make
+/// progress, STOPPING when it was told to stop.
+struct SystemdService: Service {
+    let systemd: Systemd
+    let service: ChargingService
+
+    func run() async throws {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await tell() }
+            try? await gracefulShutdown()
+            systemd.stopping()
+            group.cancelAll()
+        }
+    }
+
+    private func tell() async {
+        var isReady = false
+        var fed: UInt64 = 0
+        var told = ""
+        let rhythm = min(.seconds(1), (systemd.watchdog ?? .seconds(3)) / 3)
+        while !Task.isCancelled {
+            let health = service.health()
+            if health.ready, !isReady {
+                isReady = true
+                systemd.ready()
+            }
+            if health.progress != fed {
+                fed = health.progress
+                systemd.alive()
+            }
+            let sentence = Self.sentence(health)
+            if sentence != told {
+                told = sentence
+                systemd.status(sentence)
+            }
+            // Ready is told soon, all else at a calm rhythm.
+            try? await Task.sleep(for: isReady ? rhythm : .milliseconds(20))
+        }
+    }
+
+    private static func sentence(_ health: WorkerHealth) -> String {
+        if let reason = health.reason { return "not charging: \(reason)" }
+        let declined = health.counters.declined.values.reduce(0, +)
+        return """
+            charging: \(health.inFlight) in flight; since start \(health.counters.approved) paid, \
+            \(declined) declined, \(health.counters.unknown) unknown, \(health.counters.held) held
+            """
+    }
+}
