@@ -1,6 +1,6 @@
-import Billing
-import Logging
-import Postgres
+package import Billing
+package import Logging
+package import Postgres
 
 /// The ledger in PostgreSQL: claims, records and the fleet's register.
 ///

@@ -1,0 +1,81 @@
+/// A statement: constant text, and parameters that go beside it. An interpolated value never
+/// becomes text of the statement; it becomes `$1`, `$2` … and a bind.
+package struct PostgresQuery: ExpressibleByStringInterpolation, Sendable {
+    package let text: String
+    package let parameters: [PostgresValue]
+
+    package init(stringLiteral value: String) {
+        text = value
+        parameters = []
+    }
+
+    package init(stringInterpolation: StringInterpolation) {
+        text = stringInterpolation.text
+        parameters = stringInterpolation.parameters
+    }
+
+    package struct StringInterpolation: StringInterpolationProtocol {
+        var text = ""
+        var parameters: [PostgresValue] = []
+
+        package init(literalCapacity: Int, interpolationCount: Int) {
+            text.reserveCapacity(literalCapacity + interpolationCount * 3)
+        }
+
+        package mutating func appendLiteral(_ literal: String) { text += literal }
+
+        package mutating func appendInterpolation(_ value: PostgresValue) {
+            parameters.append(value)
+            text += "$\(parameters.count)"
+        }
+
+        package mutating func appendInterpolation(_ value: Int64?) {
+            appendInterpolation(.int64(value))
+        }
+        package mutating func appendInterpolation(_ value: Int?) {
+            appendInterpolation(.int64(value.map { Int64($0) }))
+        }
+        package mutating func appendInterpolation(_ value: Int32?) {
+            appendInterpolation(.int32(value))
+        }
+        package mutating func appendInterpolation(_ value: Double?) {
+            appendInterpolation(.double(value))
+        }
+        package mutating func appendInterpolation(_ value: Bool?) {
+            appendInterpolation(.bool(value))
+        }
+        package mutating func appendInterpolation(_ value: String?) {
+            appendInterpolation(.string(value))
+        }
+        package mutating func appendInterpolation(_ value: PostgresTimestamp?) {
+            appendInterpolation(.timestamp(value))
+        }
+        package mutating func appendInterpolation(_ values: [Int64]) {
+            appendInterpolation(.int64s(values))
+        }
+        package mutating func appendInterpolation(_ values: [Int64?]) {
+            appendInterpolation(.int64s(values))
+        }
+        package mutating func appendInterpolation(_ values: [Int32]) {
+            appendInterpolation(.int32s(values))
+        }
+        package mutating func appendInterpolation(_ values: [Int32?]) {
+            appendInterpolation(.int32s(values))
+        }
+        package mutating func appendInterpolation(_ values: [Double?]) {
+            appendInterpolation(.doubles(values))
+        }
+        package mutating func appendInterpolation(_ values: [Bool]) {
+            appendInterpolation(.bools(values))
+        }
+        package mutating func appendInterpolation(_ values: [String]) {
+            appendInterpolation(.strings(values))
+        }
+        package mutating func appendInterpolation(_ values: [String?]) {
+            appendInterpolation(.strings(values))
+        }
+        package mutating func appendInterpolation(_ values: [PostgresTimestamp]) {
+            appendInterpolation(.timestamps(values))
+        }
+    }
+}

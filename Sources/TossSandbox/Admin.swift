@@ -1,0 +1,168 @@
+/// `/_sandbox`: the clock, keys, scripts, books, switches and faults, for whoever runs the tests.
+extension SandboxState {
+    mutating func admin(_ request: SandboxRequest) -> SandboxReply {
+        let json = request.body.isEmpty ? JSONValue.object([:]) : JSONValue(request.body)
+        guard let json else { return refuse("the body is no JSON") }
+        let path = request.path.dropFirst("/_sandbox".count).split(separator: "/")
+            .map { PercentText.decode($0) ?? "" }
+        switch (request.method, path.first ?? "", path.count) {
+        case ("GET", "clock", 1): return reply(clockJSON)
+        case ("PUT", "clock", 1): return setClock(json)
+        case ("POST", "billing-keys", 1): return makeKeys(json)
+        case ("POST", "auth-keys", 1): return makeAuthKey(json)
+        case ("PUT", "scripts", 2): return setScript(path[1], json)
+        case ("PUT", "card-scripts", 2):
+            guard let script = CardScript(json: json) else { return refuse("no such script") }
+            keys.cardScripts[path[1]] = script
+            return reply(.object([:]))
+        case ("GET", "books.csv", 1): return csv()
+        case ("GET", "books", 1): return reply(booksJSON)
+        case ("GET", "switches", 1): return reply(switches.json)
+        case ("PUT", "switches", 1):
+            if let name = switches.merge(json) { return refuse("switch \(name)") }
+            return reply(switches.json)
+        case ("GET", "faults", 1): return reply(.array(faults.map(\.json)))
+        case ("PUT", "faults", 1): return setFaults(json)
+        case ("DELETE", "faults", 1):
+            faults = []
+            return reply(.array([]))
+        case ("PUT", "latency", 1):
+            guard let value = json["milliseconds"]?.integer, (0...3_600_000).contains(value) else {
+                return refuse("milliseconds must be from 0 to 3600000")
+            }
+            latencyMilliseconds = value
+            return reply(.object(["milliseconds": .integer(value)]))
+        case ("POST", "cancel", 2):
+            return reply(cancel(path[1], json.adding("cancelReason", "cancelled by operator")))
+        case ("POST", "reset", 1):
+            reset()
+            return reply(.object([:]))
+        default: return refuse("no such call", status: 404)
+        }
+    }
+
+    private func reply(
+        _ body: [UInt8], _ contentType: String = "application/json;charset=UTF-8",
+        status: Int = 200
+    ) -> SandboxReply {
+        SandboxReply(status: status, headers: [("Content-Type", contentType)], body: body)
+    }
+
+    private func reply(_ json: JSONValue) -> SandboxReply { reply(json.json) }
+
+    private func reply(_ answer: Answer) -> SandboxReply {
+        reply(answer.body, status: answer.status)
+    }
+
+    private func refuse(_ reason: String, status: Int = 400) -> SandboxReply {
+        reply(JSONValue.object(["error": .string(reason)]).json, status: status)
+    }
+
+    private var clockJSON: JSONValue {
+        var members: [String: JSONValue] = ["now": .string(KoreanTime.text(now))]
+        switch clock {
+        case .running(let offset): members["offsetSeconds"] = .integer(offset / 1000)
+        case .fixed: members["fixed"] = .bool(true)
+        }
+        return .object(members)
+    }
+
+    private mutating func setClock(_ json: JSONValue) -> SandboxReply {
+        if let seconds = json["offsetSeconds"]?.integer, abs(seconds) < 1 << 40 {
+            clock = .running(offsetMilliseconds: seconds * 1000)
+        } else if let time = json["now"]?.string.flatMap(KoreanTime.seconds) {
+            clock =
+                json["fixed"]?.bool == true
+                ? .fixed(milliseconds: time * 1000) : .running(from: time)
+        } else {
+            return refuse("give now (a time) or offsetSeconds")
+        }
+        return reply(clockJSON)
+    }
+
+    /// One object `{customerKey, count?, script?}` or an array of `{customerKey, billingKey?, …}`.
+    private mutating func makeKeys(_ json: JSONValue) -> SandboxReply {
+        var wanted: [(customer: String, key: String?, script: JSONValue?)] = []
+        for item in json.array ?? [json] {
+            guard let customer = item["customerKey"]?.string,
+                (2...300).contains(customer.utf16.count)
+            else { return refuse("customerKey is missing") }
+            let count = item["count"]?.integer ?? 1
+            guard (1...1_000_000).contains(count) else { return refuse("count") }
+            let key = item["billingKey"]?.string
+            if let key, !KeyRing.isWellFormed(key) || keys.index(key) != nil || count > 1 {
+                return refuse("billingKey is malformed or exists")
+            }
+            var script: JSONValue?
+            if ["script", "limit", "deadFrom", "windows"].contains(where: { item[$0] != nil }) {
+                guard CardScript(json: item) != nil else { return refuse("script") }
+                script = item
+            }
+            for number in 1...count {
+                wanted.append((count == 1 ? customer : "\(customer)-\(number)", key, script))
+            }
+        }
+        var out = JSONBuffer(capacity: 160 * wanted.count)
+        for (index, want) in wanted.enumerated() {
+            let key = issueDirectly(
+                customerKey: want.customer, script: want.script.flatMap(CardScript.init(json:)),
+                billingKey: want.key)
+            if let script = want.script, let made = keys.index(key) {
+                journalScript(made, script)
+            }
+            out.raw(index == 0 ? "[{\"customerKey\":" : ",{\"customerKey\":")
+            out.string(want.customer)
+            out.raw(",\"billingKey\":\"\(key)\",\"cardNumber\":\"\(KeyRing.Card().number)\"}")
+        }
+        out.raw("]")
+        return reply(wanted.isEmpty ? Array("[]".utf8) : out.bytes)
+    }
+
+    private mutating func makeAuthKey(_ json: JSONValue) -> SandboxReply {
+        guard let customer = json["customerKey"]?.string else { return refuse("customerKey") }
+        let number = json["cardNumber"]?.string ?? "9410001234567890"
+        let text = keys.addAuthKey(.init(customerKey: customer, cardNumber: number), ids)
+        return reply(.object(["authKey": .string(text), "customerKey": .string(customer)]))
+    }
+
+    private mutating func setScript(_ billingKey: String, _ json: JSONValue) -> SandboxReply {
+        guard let key = keys.index(billingKey) else { return refuse("no such key", status: 404) }
+        guard let script = CardScript(json: json) else { return refuse("no such script") }
+        keys[key].script = script
+        // Outcomes count from the call that sets them.
+        keys[key].attempts = 0
+        journalScript(key, json)
+        return reply(.object([:]))
+    }
+
+    private mutating func setFaults(_ json: JSONValue) -> SandboxReply {
+        var rules: [FaultRule] = []
+        for item in json.array ?? [json] {
+            guard let rule = FaultRule(json: item) else { return refuse("no such fault rule") }
+            rules.append(rule)
+        }
+        faults = rules
+        return reply(.array(faults.map(\.json)))
+    }
+
+    /// Empties everything but the settings. Lines of a books file stay, with a line after them that
+    /// makes a restart forget them, too.
+    mutating func reset() {
+        journalReset()
+        let record = record
+        let sequence = sequence
+        self = SandboxState(settings)
+        self.record = record
+        // Fresh trace ids: a reset sandbox must not answer with those of before.
+        self.sequence = sequence
+    }
+}
+
+extension JSONValue {
+    /// An object with one more member, unless it has it already.
+    func adding(_ name: String, _ value: JSONValue) -> JSONValue {
+        guard case .object(var members) = self else { return self }
+        members[name] = members[name] ?? value
+        return .object(members)
+    }
+}

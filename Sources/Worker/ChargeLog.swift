@@ -1,0 +1,82 @@
+import Billing
+import Logging
+
+/// One event a line, with ids and codes; no key, no URL, no text of a request or of the provider.
+extension Logger {
+    func log(_ transition: Transition, of work: Work, took: Duration) {
+        var metadata = work.metadata
+        metadata["duration_ms"] = "\(Int64(took / .milliseconds(1)))"
+        if let answer = transition.attempt?.answer {
+            metadata.merge(answer.metadata) { $1 }
+        }
+        if case .held(let reason) = transition.chargeChange {
+            metadata["reason"] = "\(singleLine(reason))"
+            return error("held: a person must look at the charge", metadata: metadata)
+        }
+        switch transition.attempt {
+        case .approved: debug("approved", metadata: metadata)
+        case .earlierPaid(let order, _, _):
+            metadata["paid_order_id"] = "\(order)"
+            error("paid under an earlier order id that was declined", metadata: metadata)
+        case .declined: info("declined", metadata: metadata)
+        case .refused: warning("refused", metadata: metadata)
+        case .notSent: warning("not sent", metadata: metadata)
+        case .unknown: warning("unknown: it will be looked up", metadata: metadata)
+        case .lookedUp(_, _, let found):
+            metadata["found"] = "\(found)"
+            info("looked up", metadata: metadata)
+        case nil:
+            if case .failed(let reason) = transition.chargeChange {
+                metadata["reason"] = "\(reason.rawValue)"
+                info("the charge ends unpaid", metadata: metadata)
+            } else {
+                info("looked up: nothing decided", metadata: metadata)
+            }
+        }
+    }
+}
+
+extension Work {
+    var metadata: Logger.Metadata {
+        var metadata: Logger.Metadata = [
+            "subscription": "\(subscription.value)", "charge": "\(charge.value)",
+        ]
+        switch task {
+        case .send(let request, _, _, _), .resolve(let request, _):
+            metadata["attempt"] = "\(request.number)"
+            metadata["order_id"] = "\(request.orderID)"
+        case .seal(let orders, _, _):
+            metadata["attempt"] = "\(orders.count)"
+        }
+        return metadata
+    }
+}
+
+extension Answer {
+    var metadata: Logger.Metadata {
+        var metadata: Logger.Metadata = ["code": "\(singleLine(code))"]
+        if let httpStatus { metadata["http_status"] = "\(httpStatus)" }
+        if let traceID { metadata["trace_id"] = "\(singleLine(traceID))" }
+        return metadata
+    }
+}
+
+extension Transition.AttemptChange {
+    fileprivate var answer: Answer? {
+        switch self {
+        case .approved(_, _, let answer), .declined(_, let answer, _), .refused(_, let answer),
+            .notSent(_, let answer), .unknown(_, let answer), .lookedUp(_, let answer, _):
+            answer
+        case .earlierPaid: nil
+        }
+    }
+}
+
+/// Foreign text for one log line: no line breaks or control characters, at most 200 characters.
+func singleLine(_ text: String) -> String {
+    String(
+        text.prefix(200).map { character in
+            character.unicodeScalars.allSatisfy { $0.value >= 32 && $0.value != 127 }
+                ? character : " "
+        })
+}

@@ -1,0 +1,169 @@
+package import Billing
+import Logging
+
+/// Takes one claimed work to what must be written. Holds no state of its own: as many run at once
+/// as there are slots.
+package struct Charger: Sendable {
+    /// What becomes of a claimed work.
+    package enum Ending: Sendable {
+        case record(Transition)
+        /// Nothing was sent in this claim: give it back.
+        case release
+    }
+
+    let gateway: any Gateway
+    let status: WorkerStatus
+    let logger: Logger
+    var time: Timepiece { status.time }
+
+    /// Asks the provider what `work` calls for. Never throws; ends when the provider answered or
+    /// the gateway gave up.
+    func run(_ work: Work, deadline: Duration, epoch: Int) async -> Ending {
+        let start = time.now()
+        var conversation = Conversation(deadline: deadline, epoch: epoch)
+        let ending: Ending
+        if maySend(conversation) {
+            switch work.task {
+            case .send(let request, let earlier, let isRepeat, let tries):
+                ending = await send(
+                    work, request, after: earlier, isRepeat: isRepeat, tries: tries,
+                    &conversation)
+            case .resolve(let request, let doubt):
+                let lookUp = await lookUp(request.orderID, &conversation)
+                ending = .record(work.after(lookUp, of: request, doubt, jitter: time.jitter()))
+            case .seal(let orders, let amount, let reason):
+                let answers = await lookUps(orders, &conversation)
+                ending = .record(work.afterSeal(answers, amount: amount, reason: reason))
+            }
+        } else {
+            ending = .release
+        }
+        finish(work, ending, conversation, took: time.now() - start)
+        return ending
+    }
+
+    /// What one work heard from the provider.
+    fileprivate struct Conversation {
+        let deadline: Duration
+        let epoch: Int
+        var sign = ClaimBrake.Sign.none
+        var fault: Answer?
+    }
+
+    private func send(
+        _ work: Work, _ request: AttemptRequest, after earlier: [OrderID], isRepeat: Bool,
+        tries: Int, _ conversation: inout Conversation
+    ) async -> Ending {
+        let answers = await lookUps(earlier, &conversation)
+        let instead = work.afterEarlier(
+            answers, before: request, isRepeat: isRepeat, tries: tries, jitter: time.jitter())
+        if let instead { return .record(instead) }
+        // The look-ups took their time, or the process stood still: a request that starts now must
+        // still end within the lease.
+        guard maySend(conversation) else { return .release }
+        let outcome = await gateway.charge(request)
+        conversation.note(outcome)
+        if needsLookUp(outcome, isRepeat: isRepeat) {
+            let doubt = ProviderTask.Doubt(lookups: 0, notFounds: 0, quietOver: false)
+            let lookUp = await lookUp(request.orderID, &conversation)
+            return .record(
+                work.after(
+                    lookUp, of: request, doubt, confirms: outcome, jitter: time.jitter()))
+        }
+        return .record(
+            work.after(
+                outcome, of: request, isRepeat: isRepeat, tries: tries, jitter: time.jitter()))
+    }
+
+    /// "Executed before" is adopted from a look-up; the decline of a repeat must be confirmed,
+    /// because the first send may have been paid.
+    private func needsLookUp(_ outcome: Outcome, isRepeat: Bool) -> Bool {
+        switch outcome {
+        case .duplicate: true
+        case .declined: isRepeat
+        case .approved, .refused, .faultOfRow, .faultOfAll, .notSent, .unknown: false
+        }
+    }
+
+    /// One after another: the first that decides ends it.
+    private func lookUps(
+        _ orders: [OrderID], _ conversation: inout Conversation
+    ) async -> [(OrderID, LookUp)] {
+        var answers: [(OrderID, LookUp)] = []
+        for order in orders {
+            let answer = await lookUp(order, &conversation)
+            answers.append((order, answer))
+            if !answer.leavesTheWayFree { break }
+        }
+        return answers
+    }
+
+    private func lookUp(_ order: OrderID, _ conversation: inout Conversation) async -> LookUp {
+        let answer = await gateway.lookUp(order)
+        conversation.note(answer)
+        return answer
+    }
+
+    private func maySend(_ conversation: Conversation) -> Bool {
+        time.now() < conversation.deadline && status.maySend(epoch: conversation.epoch)
+    }
+
+    private func finish(
+        _ work: Work, _ ending: Ending, _ conversation: Conversation, took: Duration
+    ) {
+        let now = time.now()
+        let isNewFault = status.change { state in
+            if case .record(let transition) = ending { state.counters.count(transition) }
+            return state.brake.ended(conversation.sign, epoch: conversation.epoch, now: now)
+        }
+        if isNewFault, let answer = conversation.fault {
+            logger.error(
+                """
+                every charge would fail: claims stop, one row is tried from time to time; check \
+                the secret key, the billing contract and the provider's URL
+                """, metadata: answer.metadata)
+        }
+        switch ending {
+        case .record(let transition): logger.log(transition, of: work, took: took)
+        case .release:
+            logger.info("given back unsent", metadata: work.metadata)
+        }
+    }
+}
+
+extension Charger.Conversation {
+    fileprivate mutating func note(_ outcome: Outcome) {
+        switch outcome {
+        case .approved, .declined: sign = .healthy
+        case .duplicate, .faultOfRow: sign = .clear
+        case .refused: sign = .busy
+        case .notSent, .unknown: sign = .none
+        case .faultOfAll(let answer): met(answer)
+        }
+    }
+
+    /// A look-up says less than a charge: it never takes back what a charge said.
+    fileprivate mutating func note(_ lookUp: LookUp) {
+        switch lookUp {
+        case .found, .notFound: if sign == .none { sign = .clear }
+        case .unclear: break
+        case .faultOfAll(let answer): met(answer)
+        }
+    }
+
+    private mutating func met(_ answer: Answer) {
+        sign = .fault(code: singleLine(answer.code))
+        fault = answer
+    }
+}
+
+extension LookUp {
+    /// No payment under this name: the next may be asked.
+    fileprivate var leavesTheWayFree: Bool {
+        switch self {
+        case .notFound: true
+        case .found(let payment): payment.status == .aborted || payment.status == .expired
+        case .unclear, .faultOfAll: false
+        }
+    }
+}

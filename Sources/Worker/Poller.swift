@@ -1,0 +1,171 @@
+import Billing
+import Logging
+
+/// What one claim brought, with what its sends are measured against.
+struct Batch: Sendable {
+    var claim: Claim
+    /// On the worker's clock: no request starts at or after it.
+    var deadline: Duration
+    var epoch: Int
+}
+
+/// Looks for due rows. One task runs ``next()``; ``wake()`` and ``look()`` come from anywhere.
+package actor Poller {
+    private let store: any Store
+    private let configuration: WorkerConfiguration
+    private let status: WorkerStatus
+    private let time: Timepiece
+    private let logger: Logger
+    private let signal = Signal()
+    private let hint = Hint()
+    /// When the next claim is worth while; hints bring it forward.
+    private var dueAt: Duration = .zero
+    /// No claim before this, whatever the hints say: the store failed.
+    private var notBefore: Duration = .zero
+    private var failures = 0
+    private var lastComplaint: Duration?
+
+    init(
+        store: any Store, configuration: WorkerConfiguration, status: WorkerStatus,
+        logger: Logger
+    ) {
+        self.store = store
+        self.configuration = configuration
+        self.status = status
+        self.time = status.time
+        self.logger = logger
+    }
+
+    /// Something may be due: claim at once if slots are free. Never lost, not even during a claim.
+    package nonisolated func wake() {
+        hint.give()
+        signal.raise()
+    }
+
+    /// Something that the poller waits for may have changed: slots, troubles, the stop.
+    nonisolated func look() { signal.raise() }
+
+    /// The next claim that brought something; nil: the worker stops.
+    func next() async -> Batch? {
+        while !status.isStopping {
+            let now = time.now()
+            let limit = allowance(now)
+            if limit == 0 || (now < dueAt && !hint.isGiven) {
+                if limit == 0 { idle(now) }
+                await signal.wait(upTo: pause(now, limit: limit), by: time)
+                continue
+            }
+            if let batch = await claim(limit: limit), !batch.claim.isEmpty { return batch }
+        }
+        return nil
+    }
+
+    /// One claim, recorded in the status; its error as it is (for `runOnce`).
+    func claimOnce() async throws(StoreError) -> Batch {
+        let limit = allowance(time.now())
+        // Taken before the claim is sent: the lease cannot have begun earlier.
+        let start = time.now()
+        let epoch = status.read { $0.brake.epoch }
+        hint.take()
+        let claim = try await store.claim(limit: max(1, limit))
+        let now = time.now()
+        status.change { state in
+            for work in claim.work {
+                state.slots.insert(Slot(subscription: work.subscription, lease: work.lease))
+            }
+            for transition in claim.local {
+                state.slots.insert(
+                    Slot(subscription: transition.subscription, lease: transition.lease))
+            }
+            if !claim.work.isEmpty { state.brake.started() }
+            state.counters.claims += 1
+            state.claimTrouble = nil
+            state.pausedReason = claim.pausedReason
+            state.lastClaim = now
+            if state.phase == .starting { state.phase = .running }
+            state.advance(now: now)
+        }
+        plan(claim, limit: limit, now: now)
+        return Batch(claim: claim, deadline: start + claim.numbers.sendWindow, epoch: epoch)
+    }
+
+    private func claim(limit: Int) async -> Batch? {
+        do throws(StoreError) {
+            let batch = try await claimOnce()
+            if failures > 0 { logger.notice("claims go on") }
+            failures = 0
+            lastComplaint = nil
+            return batch
+        } catch {
+            complain(error)
+            return nil
+        }
+    }
+
+    /// Rows that may be claimed now.
+    private func allowance(_ now: Duration) -> Int {
+        guard now >= notBefore else { return 0 }
+        return status.read { state in
+            guard state.recordTrouble == nil else { return 0 }
+            let free = max(0, configuration.maxInFlight - state.slots.count)
+            return min(configuration.maxClaim, state.brake.limit(free: free, now: now))
+        }
+    }
+
+    /// How long to wait if nothing happens: never beyond the poll interval.
+    private func pause(_ now: Duration, limit: Int) -> Duration {
+        var pause = configuration.pollInterval
+        if limit > 0 { pause = min(pause, dueAt - now) }
+        if now < notBefore { pause = min(pause, notBefore - now) }
+        if let look = status.read({ $0.brake.nextLook(now: now) }) { pause = min(pause, look) }
+        return pause
+    }
+
+    private func plan(_ claim: Claim, limit: Int, now: Duration) {
+        let brought = claim.work.count + claim.local.count
+        if brought >= limit {
+            dueAt = now
+            return
+        }
+        let wake = min(claim.wake ?? configuration.pollInterval, configuration.pollInterval)
+        // More is due but none of it was to be had: somebody else holds it. No busy loop.
+        let floor = min(.milliseconds(100), configuration.pollInterval)
+        dueAt = now + (brought == 0 ? max(wake, floor) : wake)
+    }
+
+    /// A turn of the loop that claims nothing on purpose counts as progress only if the store
+    /// answered something since the last one: a watchdog must see both alive.
+    private func idle(_ now: Duration) {
+        status.change { if $0.storeAnswered { $0.advance(now: now) } }
+    }
+
+    private func complain(_ error: StoreError) {
+        let now = time.now()
+        let reason: String
+        switch error {
+        case .unavailable(let text, _):
+            // A claim whose COMMIT was not acknowledged is never acted on: there is nothing to act
+            // on here, and its rows are found when their lease runs out.
+            notBefore = now + time.spread(min(.seconds(5), .milliseconds(100 << min(failures, 6))))
+            reason = text
+        case .refused(let text), .failed(let text):
+            notBefore = now + .seconds(10)
+            reason = text
+        }
+        failures += 1
+        status.change { $0.claimTrouble = reason }
+        if let lastComplaint, now - lastComplaint < .seconds(30) { return }
+        lastComplaint = now
+        var metadata: Logger.Metadata = ["reason": "\(singleLine(reason))"]
+        if case .unavailable(_, let mayHaveCommitted) = error {
+            metadata["may_have_committed"] = "\(mayHaveCommitted)"
+            logger.warning("the store is unavailable: claims are tried again", metadata: metadata)
+        } else {
+            logger.error("the store refuses claims: tried again every 10 s", metadata: metadata)
+        }
+    }
+}
+
+extension Claim {
+    var isEmpty: Bool { work.isEmpty && local.isEmpty }
+}

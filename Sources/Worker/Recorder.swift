@@ -1,0 +1,239 @@
+package import Billing
+import Logging
+
+/// Writes transitions in batches, and repeats until the store takes them: a result is never dropped
+/// while the store is away. Runs where cancellation does not reach it (``ChargingService``).
+package actor Recorder {
+    private let store: any Store
+    private let configuration: WorkerConfiguration
+    private let status: WorkerStatus
+    private let time: Timepiece
+    private let logger: Logger
+    /// Slots became free, or recording is possible again; `true`: rows are due at once.
+    private let onChange: @Sendable (_ isDueAtOnce: Bool) -> Void
+    private let signal = Signal()
+    private var buffer: [Transition] = []
+    private var releases: [Work] = []
+    private var isFinishing = false
+    private var failures = 0
+    private var lastComplaint: Duration?
+    /// Records that failed for good, one after another.
+    private var lostInARow = 0
+
+    init(
+        store: any Store, configuration: WorkerConfiguration, status: WorkerStatus,
+        logger: Logger, onChange: @escaping @Sendable (_ isDueAtOnce: Bool) -> Void
+    ) {
+        self.store = store
+        self.configuration = configuration
+        self.status = status
+        self.time = status.time
+        self.logger = logger
+        self.onChange = onChange
+    }
+
+    /// Queues a transition. Its slot stays taken until the store answered.
+    package func add(_ transition: Transition) {
+        buffer.append(transition)
+        signal.raise()
+    }
+
+    /// Queues claimed work of which nothing was sent, to be given back.
+    package func giveBack(_ work: Work) {
+        releases.append(work)
+        signal.raise()
+    }
+
+    /// Lets ``run()`` return once all is written.
+    func finish() {
+        isFinishing = true
+        signal.raise()
+    }
+
+    /// Writes until ``finish()`` and nothing is left.
+    func run() async {
+        while true {
+            while !buffer.isEmpty || !releases.isEmpty {
+                await gather()
+                await giveBackAll()
+                let batch = takeBatch()
+                if !batch.isEmpty { await write(batch) }
+            }
+            if isFinishing { return }
+            await signal.wait(by: time)
+        }
+    }
+
+    /// Transitions not yet written.
+    var backlog: Int { buffer.count }
+
+    /// Under load a batch fills while the last one is written; a lone result does not wait at all.
+    private func gather() async {
+        let queued = buffer.count + releases.count
+        guard configuration.recordFlushInterval > .zero, queued < configuration.maxRecordBatch,
+            queued < status.inFlight
+        else { return }
+        try? await time.sleep(configuration.recordFlushInterval)
+    }
+
+    /// The oldest transitions, at most one a subscription: the store locks each subscription once
+    /// in a call, and the second must see what the first did.
+    private func takeBatch() -> [Transition] {
+        var batch: [Transition] = []
+        var rest: [Transition] = []
+        var seen: Set<SubscriptionID> = []
+        for transition in buffer {
+            if batch.count < configuration.maxRecordBatch,
+                seen.insert(transition.subscription).inserted
+            {
+                batch.append(transition)
+            } else {
+                rest.append(transition)
+            }
+        }
+        buffer = rest
+        return batch
+    }
+
+    private func write(_ batch: [Transition]) async {
+        while true {
+            do throws(StoreError) {
+                let verdicts = try await store.record(batch)
+                guard verdicts.count == batch.count else {
+                    throw .failed("\(verdicts.count) verdicts for \(batch.count) transitions")
+                }
+                recovered()
+                settle(batch, verdicts)
+                return
+            } catch {
+                status.change { $0.counters.recordFailures += 1 }
+                switch error {
+                case .unavailable(let reason, _):
+                    let step = Duration.milliseconds(100 << min(failures, 6))
+                    await waitAfter(reason, pause: time.spread(min(.seconds(5), step)))
+                case .refused(let reason):
+                    await waitAfter(reason, pause: .seconds(10))
+                case .failed(let reason):
+                    return await writeAlone(batch, because: reason)
+                }
+            }
+        }
+    }
+
+    /// Repeating does not mend the batch: each transition on its own, so that what can be written
+    /// is. What fails alone stays claimed, and is resolved when its lease ends.
+    private func writeAlone(_ batch: [Transition], because reason: String) async {
+        if batch.count > 1 {
+            for transition in batch { await write([transition]) }
+            return
+        }
+        lostInARow += 1
+        logger.error(
+            "not recorded: found at the provider when the lease ends; see the database's log",
+            metadata: ids(batch[0]).merging(["reason": "\(singleLine(reason))"]) { $1 })
+        if lostInARow >= 3 {
+            // Not a matter of one row: to charge on without a ledger would be reckless.
+            let now = time.now()
+            status.change {
+                _ = $0.brake.ended(
+                    .fault(code: "RECORD_FAILED"), epoch: $0.brake.epoch, now: now)
+            }
+        }
+        free(batch.map(\.slot), isDueAtOnce: false)
+    }
+
+    private func waitAfter(_ reason: String, pause: Duration) async {
+        failures += 1
+        status.change { $0.recordTrouble = reason }
+        let now = time.now()
+        if lastComplaint.map({ now - $0 >= .seconds(30) }) ?? true {
+            lastComplaint = now
+            logger.error(
+                "cannot record: results are kept and written when the store is back",
+                metadata: [
+                    "reason": "\(singleLine(reason))", "backlog": "\(status.inFlight)",
+                ])
+        }
+        try? await time.sleep(pause)
+    }
+
+    private func recovered() {
+        lostInARow = 0
+        status.change {
+            $0.recordTrouble = nil
+            $0.storeAnswered = true
+        }
+        guard failures > 0 else { return }
+        failures = 0
+        lastComplaint = nil
+        logger.notice("recording goes on")
+        onChange(false)
+    }
+
+    private func settle(_ batch: [Transition], _ verdicts: [Verdict]) {
+        for (transition, verdict) in zip(batch, verdicts) {
+            switch verdict {
+            case .applied, .repeated: continue
+            case .stale:
+                logger.notice(
+                    "an opinion from an old lease: somebody else has the row",
+                    metadata: ids(transition))
+            case .contradiction:
+                logger.error(
+                    "the ledger says otherwise: the charge is held; compare it with the provider",
+                    metadata: ids(transition))
+            case .rejected:
+                logger.error(
+                    "the store rejects this record: resolved when the lease ends; see its log",
+                    metadata: ids(transition))
+            }
+        }
+        free(batch.map(\.slot), isDueAtOnce: batch.contains { $0.next == .after(.zero) })
+    }
+
+    private func giveBackAll() async {
+        guard !releases.isEmpty else { return }
+        let work = Array(releases.prefix(configuration.maxRecordBatch))
+        releases.removeFirst(work.count)
+        do throws(StoreError) {
+            try await store.release(work)
+            status.change { $0.storeAnswered = true }
+        } catch {
+            // Not worth repeating: nothing was sent, and the leases end by themselves.
+            logger.warning(
+                "claims not given back: they are due again when their leases end",
+                metadata: ["count": "\(work.count)", "reason": "\(singleLine("\(error)"))"])
+        }
+        status.change { $0.counters.released += UInt64(work.count) }
+        free(
+            work.map { Slot(subscription: $0.subscription, lease: $0.lease) }, isDueAtOnce: false)
+    }
+
+    private func free(_ slots: [Slot], isDueAtOnce: Bool) {
+        status.free(slots)
+        onChange(isDueAtOnce)
+    }
+
+    private func ids(_ transition: Transition) -> Logger.Metadata {
+        var metadata: Logger.Metadata = ["subscription": "\(transition.subscription.value)"]
+        if let charge = transition.charge { metadata["charge"] = "\(charge.value)" }
+        if let number = transition.attempt?.number { metadata["attempt"] = "\(number)" }
+        return metadata
+    }
+}
+
+extension Transition {
+    var slot: Slot { Slot(subscription: subscription, lease: lease) }
+}
+
+extension Transition.AttemptChange {
+    /// The attempt it speaks of; nil: an earlier one, known by its order id.
+    var number: Int? {
+        switch self {
+        case .approved(let number, _, _), .declined(let number, _, _), .refused(let number, _),
+            .notSent(let number, _), .unknown(let number, _), .lookedUp(let number, _, _):
+            number
+        case .earlierPaid: nil
+        }
+    }
+}

@@ -1,0 +1,26 @@
+/// Elapsed time, sleep and dice, handed in so that tests own all three.
+///
+/// The clock must go on while the machine sleeps: a send deadline that stands still during a VM
+/// freeze is none. `ContinuousClock` does; `SuspendingClock` does not.
+package struct Timepiece: Sendable {
+    /// Time since this value was made.
+    let now: @Sendable () -> Duration
+    /// Throws `CancellationError` when the task is cancelled, and nothing else.
+    let sleep: @Sendable (Duration) async throws -> Void
+    /// 0 ..< 1.
+    let jitter: @Sendable () -> Double
+
+    /// Reads and sleeps on `clock`; `jitter` answers 0 ..< 1 and may be called from any task.
+    package init<C: Clock>(
+        _ clock: C = ContinuousClock(),
+        jitter: @escaping @Sendable () -> Double = { Double.random(in: 0..<1) }
+    ) where C.Duration == Duration {
+        let origin = clock.now
+        now = { origin.duration(to: clock.now) }
+        sleep = { try await clock.sleep(until: clock.now.advanced(by: $0), tolerance: nil) }
+        self.jitter = jitter
+    }
+
+    /// Half to all of `step`, so that a fleet does not knock at once.
+    func spread(_ step: Duration) -> Duration { step * (0.5 + 0.5 * jitter()) }
+}

@@ -1,0 +1,57 @@
+package import Billing
+
+/// How the worker is, for a status line, a health page and a watchdog.
+package struct WorkerHealth: Hashable, Sendable {
+    /// Claims go on as they should.
+    package var ready: Bool
+    /// Why it is not ready, for a person; never a key.
+    package var reason: String?
+    package var state: WorkerReport.State
+    /// Subscriptions between claim and record.
+    package var inFlight: Int
+    /// Since the last claim that the store answered; nil: there was none.
+    package var sinceClaim: Duration?
+    /// Since ``progress`` rose last; nil: it never did.
+    package var sinceProgress: Duration?
+    /// Rises only when the poll loop moved *and* the store answered it: a claim, or, while nothing
+    /// may be claimed (slots full, a pause, a fault), another call since the last turn.
+    package var progress: UInt64
+    package var counters: WorkerCounters
+}
+
+/// What happened since the start. Never reset.
+package struct WorkerCounters: Hashable, Sendable {
+    /// Most codes that are counted one by one; further ones are counted as `OTHER`.
+    package static let maximumCodes = 64
+
+    /// Claims that the store answered.
+    package var claims: UInt64 = 0
+    package var approved: UInt64 = 0
+    /// By the provider's code, at most ``maximumCodes`` and `OTHER`.
+    package var declined: [String: UInt64] = [:]
+    package var refused: UInt64 = 0
+    package var unknown: UInt64 = 0
+    package var notSent: UInt64 = 0
+    /// Charges that a person must look at.
+    package var held: UInt64 = 0
+    /// Claimed and given back: too late, stopping or faulted.
+    package var released: UInt64 = 0
+    /// Calls of record that failed.
+    package var recordFailures: UInt64 = 0
+
+    package init() {}
+
+    mutating func count(_ transition: Transition) {
+        if case .held = transition.chargeChange { held += 1 }
+        switch transition.attempt {
+        case .approved, .earlierPaid: approved += 1
+        case .declined(_, let answer, _):
+            let isKnown = declined[answer.code] != nil || declined.count < Self.maximumCodes
+            declined[isKnown ? answer.code : "OTHER", default: 0] += 1
+        case .refused: refused += 1
+        case .unknown: unknown += 1
+        case .notSent: notSent += 1
+        case .lookedUp, nil: break
+        }
+    }
+}

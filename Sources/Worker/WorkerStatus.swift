@@ -1,0 +1,91 @@
+import Billing
+import Synchronization
+
+/// One claim of one subscription.
+struct Slot: Hashable, Sendable {
+    var subscription: SubscriptionID
+    var lease: LeaseNumber
+}
+
+/// All that the poller, the chargers and the recorder must agree on, behind one lock.
+final class WorkerStatus: Sendable {
+    struct State {
+        var phase = WorkerReport.State.starting
+        /// Taken from claim to recorded (or given back).
+        var slots: Set<Slot> = []
+        var brake = ClaimBrake()
+        /// Why the store takes no records, if it does not: nothing is claimed meanwhile.
+        var recordTrouble: String?
+        var claimTrouble: String?
+        /// `settings.paused` and the like: by order, no trouble.
+        var pausedReason: String?
+        var counters = WorkerCounters()
+        var progress: UInt64 = 0
+        var lastClaim: Duration?
+        var lastProgress: Duration?
+        /// The store answered something other than a claim since the last progress.
+        var storeAnswered = false
+
+        var isStopping: Bool { phase == .stopping || phase == .stopped }
+
+        mutating func advance(now: Duration) {
+            progress += 1
+            lastProgress = now
+            storeAnswered = false
+        }
+    }
+
+    private let state = Mutex(State())
+    let time: Timepiece
+
+    init(time: Timepiece) { self.time = time }
+
+    func read<T>(_ body: (State) -> T) -> T { state.withLock { body($0) } }
+    func change<T>(_ body: (inout State) -> T) -> T { state.withLock { body(&$0) } }
+
+    var isStopping: Bool { read { $0.isStopping } }
+    var inFlight: Int { read { $0.slots.count } }
+
+    func requestStop() {
+        change { if $0.phase != .stopped { $0.phase = .stopping } }
+    }
+
+    /// Whether work of `epoch` may still start a request: not while stopping, and not after an
+    /// answer that every row would get.
+    func maySend(epoch: Int) -> Bool {
+        read { !$0.isStopping && $0.brake.epoch == epoch }
+    }
+
+    func free(_ slots: [Slot]) {
+        change { $0.slots.subtract(slots) }
+    }
+
+    func health() -> WorkerHealth {
+        let now = time.now()
+        return read { state in
+            let reason = state.trouble
+            return WorkerHealth(
+                ready: reason == nil && state.phase == .running, reason: reason,
+                state: state.reportState, inFlight: state.slots.count,
+                sinceClaim: state.lastClaim.map { now - $0 },
+                sinceProgress: state.lastProgress.map { now - $0 }, progress: state.progress,
+                counters: state.counters)
+        }
+    }
+}
+
+extension WorkerStatus.State {
+    var reportState: WorkerReport.State {
+        brake.fault != nil && phase == .running ? .faulted : phase
+    }
+
+    /// The first reason that keeps the worker from claiming as it should.
+    var trouble: String? {
+        if isStopping { return "stopping" }
+        if let recordTrouble { return "cannot record: \(recordTrouble)" }
+        if let claimTrouble { return "cannot claim: \(claimTrouble)" }
+        if let fault = brake.fault { return "faulted: \(fault.code)" }
+        if let pausedReason { return "paused: \(pausedReason)" }
+        return phase == .starting ? "starting" : nil
+    }
+}
