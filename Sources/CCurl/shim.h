@@ -1,0 +1,46 @@
+#ifndef BILLINGD_CCURL_SHIM_H
+#define BILLINGD_CCURL_SHIM_H
+
+#include <curl/curl.h>
+
+/* curl_easy_setopt, curl_easy_getinfo and curl_multi_setopt are variadic, which Swift cannot call:
+   one typed wrapper for each kind of argument. */
+static inline CURLcode billingd_curl_set_long(CURL *easy, CURLoption option, long value) {
+    return curl_easy_setopt(easy, option, value);
+}
+static inline CURLcode billingd_curl_set_text(CURL *easy, CURLoption option, const char *value) {
+    return curl_easy_setopt(easy, option, value);
+}
+static inline CURLcode billingd_curl_set_list(CURL *easy, CURLoption option,
+                                              struct curl_slist *value) {
+    return curl_easy_setopt(easy, option, value);
+}
+static inline CURLcode billingd_curl_set_size(CURL *easy, CURLoption option, curl_off_t value) {
+    return curl_easy_setopt(easy, option, value);
+}
+typedef size_t (*billingd_curl_data)(char *bytes, size_t size, size_t count, void *context);
+static inline CURLcode billingd_curl_set_callback(CURL *easy, CURLoption function,
+                                                  billingd_curl_data callback, CURLoption data,
+                                                  void *context) {
+    CURLcode result = curl_easy_setopt(easy, function, callback);
+    return result != CURLE_OK ? result : curl_easy_setopt(easy, data, context);
+}
+static inline CURLcode billingd_curl_get_long(CURL *easy, CURLINFO info, long *value) {
+    return curl_easy_getinfo(easy, info, value);
+}
+static inline CURLcode billingd_curl_get_size(CURL *easy, CURLINFO info, curl_off_t *value) {
+    return curl_easy_getinfo(easy, info, value);
+}
+static inline CURLMcode billingd_curl_multi_set_long(CURLM *multi, CURLMoption option, long value) {
+    return curl_multi_setopt(multi, option, value);
+}
+/* The result of a finished transfer stands in a union. */
+static inline CURLcode billingd_curl_result(const CURLMsg *message) { return message->data.result; }
+static const long billingd_curl_http_1_1 = CURL_HTTP_VERSION_1_1;
+static const long billingd_curl_tls_1_2 = CURL_SSLVERSION_TLSv1_2;
+/* Macros that Swift does not import. */
+static inline CURLcode billingd_curl_global_init(void) {
+    return curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+#endif
