@@ -17,6 +17,8 @@ let testSettings = Array(settings.dropFirst())
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let lifecycle = Target.Dependency.product(
     name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let signals = Target.Dependency.product(
+    name: "UnixSignals", package: "swift-service-lifecycle")
 let arguments = Target.Dependency.product(
     name: "ArgumentParser", package: "swift-argument-parser")
 
@@ -31,6 +33,9 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
     ],
     targets: [
         .systemLibrary(name: "CPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
@@ -43,7 +48,10 @@ let package = Package(
             name: "BillingStore", dependencies: ["Billing", "Postgres", logging],
             swiftSettings: settings),
         .target(
-            name: "TossPayments", dependencies: ["Billing", "HTTP", logging],
+            name: "TossPayments",
+            dependencies: [
+                "Billing", "HTTP", logging, .product(name: "Crypto", package: "swift-crypto"),
+            ],
             swiftSettings: settings),
         .target(
             name: "Worker", dependencies: ["Billing", logging, lifecycle],
@@ -52,17 +60,21 @@ let package = Package(
             name: "billingd",
             dependencies: [
                 "Billing", "BillingStore", "HTTP", "Postgres", "TossPayments", "Worker", logging,
-                lifecycle, arguments,
+                lifecycle, signals, arguments,
             ],
             swiftSettings: settings),
         .target(
             name: "TossSandbox",
             dependencies: [
-                .product(name: "Hummingbird", package: "hummingbird"), logging, lifecycle,
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "HTTPTypes", package: "swift-http-types"), logging, lifecycle,
             ],
             swiftSettings: settings),
         .executableTarget(
-            name: "toss-sandbox", dependencies: ["TossSandbox", logging, arguments],
+            name: "toss-sandbox",
+            dependencies: ["TossSandbox", logging, lifecycle, signals, arguments],
             swiftSettings: settings),
         .target(
             name: "TestSupport", dependencies: ["Billing", "Postgres"], path: "Tests/TestSupport",

@@ -52,7 +52,7 @@ package actor Poller {
             let limit = allowance(now)
             if limit == 0 || (now < dueAt && !hint.isGiven) {
                 if limit == 0 { idle(now) }
-                await signal.wait(upTo: pause(now, limit: limit), by: time)
+                await signal.wait(until: now + pause(now, limit: limit), by: time)
                 continue
             }
             if let batch = await claim(limit: limit), !batch.claim.isEmpty { return batch }
@@ -136,7 +136,10 @@ package actor Poller {
     /// A turn of the loop that claims nothing on purpose counts as progress only if the store
     /// answered something since the last one: a watchdog must see both alive.
     private func idle(_ now: Duration) {
-        status.change { if $0.storeAnswered { $0.advance(now: now) } }
+        status.change { state in
+            let isWell = state.claimTrouble == nil && state.recordTrouble == nil
+            if isWell, state.storeAnswered { state.advance(now: now) }
+        }
     }
 
     private func complain(_ error: StoreError) {

@@ -14,14 +14,14 @@ final class Signal: Sendable {
 
     func raise() { raise(onlyIn: nil) }
 
-    /// Returns when raised or, at the latest, after `limit`. Deaf to cancellation: whoever wants
+    /// Returns when raised or, at the latest, at `limit` on the clock. Deaf to cancellation: whoever wants
     /// it to end raises it. One waiter at a time.
-    func wait(upTo limit: Duration? = nil, by time: Timepiece) async {
+    func wait(until limit: Duration? = nil, by time: Timepiece) async {
         let turn = state.withLock { $0.turn }
         var timer: Task<Void, Never>?
         if let limit {
             timer = Task {
-                do { try await time.sleep(limit) } catch { return }
+                do { try await time.sleepUntil(limit) } catch { return }
                 self.raise(onlyIn: turn)
             }
         }

@@ -7,6 +7,8 @@ package struct Timepiece: Sendable {
     let now: @Sendable () -> Duration
     /// Throws `CancellationError` when the task is cancelled, and nothing else.
     let sleep: @Sendable (Duration) async throws -> Void
+    /// The same, until ``now`` says so: what was computed from an older reading stays exact.
+    let sleepUntil: @Sendable (Duration) async throws -> Void
     /// 0 ..< 1.
     let jitter: @Sendable () -> Double
 
@@ -17,6 +19,9 @@ package struct Timepiece: Sendable {
     ) where C.Duration == Duration {
         let origin = clock.now
         now = { origin.duration(to: clock.now) }
+        sleepUntil = {
+            try await clock.sleep(until: origin.advanced(by: $0), tolerance: nil)
+        }
         sleep = { try await clock.sleep(until: clock.now.advanced(by: $0), tolerance: nil) }
         self.jitter = jitter
     }

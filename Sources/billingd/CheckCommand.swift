@@ -1,5 +1,6 @@
 import ArgumentParser
 import BillingStore
+import HTTP
 import TossPayments
 
 /// The installer's question: would it charge?

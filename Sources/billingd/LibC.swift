@@ -21,7 +21,8 @@ enum LibC {
     static var hostName: String {
         var buffer = [UInt8](repeating: 0, count: 256)
         let result = unsafe buffer.withUnsafeMutableBytes { bytes in
-            unsafe gethostname(bytes.baseAddress?.assumingMemoryBound(to: CChar.self), 255)
+            guard let start = bytes.baseAddress else { return Int32(-1) }
+            return unsafe gethostname(start.assumingMemoryBound(to: CChar.self), 255)
         }
         guard result == 0 else { return "unknown" }
         return String(decoding: buffer.prefix { $0 != 0 }, as: UTF8.self)
@@ -43,7 +44,7 @@ enum LibC {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         var name = Array(path.utf8)
-        let capacity = unsafe MemoryLayout.size(ofValue: address.sun_path)
+        let capacity = MemoryLayout.size(ofValue: address.sun_path)
         guard !name.isEmpty, name.count < capacity else { return false }
         // A leading @ means the abstract namespace.
         if name[0] == UInt8(ascii: "@") { name[0] = 0 }
@@ -51,7 +52,7 @@ enum LibC {
             unsafe bytes.copyBytes(from: name)
         }
         let length = socklen_t(MemoryLayout<sa_family_t>.size + name.count)
-        let descriptor = unsafe Glibc.socket(
+        let descriptor = Glibc.socket(
             AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
@@ -59,7 +60,7 @@ enum LibC {
         let sent = unsafe withUnsafePointer(to: &address) { pointer in
             unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
                 unsafe sendto(
-                    descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL.rawValue), generic, length)
+                    descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL), generic, length)
             }
         }
         return sent == bytes.count

@@ -2,6 +2,7 @@ import ArgumentParser
 import BillingStore
 import Logging
 import ServiceLifecycle
+import UnixSignals
 
 /// The daemon.
 struct RunCommand: AsyncParsableCommand {

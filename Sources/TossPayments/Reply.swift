@@ -1,0 +1,130 @@
+import Billing
+import FoundationEssentials
+import HTTP
+
+/// Reads what the provider answers, leniently in what it does not need and strictly in what it does.
+enum Reply {
+    /// The payment of a 200; nil when the body is not a payment we can read.
+    static func payment(_ body: [UInt8]) -> Payment? {
+        guard isShallow(body),
+            let shape = try? JSONDecoder().decode(PaymentShape.self, from: Data(body))
+        else { return nil }
+        return shape.payment
+    }
+
+    /// The error of any other status: exactly a code, or ours for what is no such thing.
+    static func answer(_ response: HTTPResponse) -> Answer {
+        let shape =
+            isShallow(response.body)
+            ? try? JSONDecoder().decode(ErrorShape.self, from: Data(response.body)) : nil
+        guard let shape, shape.isCode else {
+            return Answer(
+                code: "UNREADABLE_ANSWER", httpStatus: response.status, traceID: trace(response))
+        }
+        return Answer(
+            code: shape.code, message: shape.message.map(tidy), httpStatus: response.status,
+            traceID: trace(response))
+    }
+
+    /// `X-TossPayments-Trace-Id`: 32 hex digits, two of them on a replay.
+    static func trace(_ response: HTTPResponse) -> String? {
+        guard let text = response.header("x-tosspayments-trace-id"), !text.isEmpty else {
+            return nil
+        }
+        return String(
+            text.unicodeScalars.filter { $0.isASCII && ($0.properties.isAlphabetic
+                || ("0"..."9").contains($0) || $0 == "," || $0 == " " || $0 == "-") }
+                .prefix(100).map { Character($0) })
+    }
+
+    /// At most 500 characters, no control characters: it goes into the ledger and to people.
+    private static func tidy(_ text: String) -> String {
+        String(
+            String.UnicodeScalarView(
+                text.unicodeScalars.filter { $0.properties.generalCategory != .control }
+                    .prefix(500)))
+    }
+
+    /// Nesting that a decoder may follow on the stack; a payment has four levels.
+    private static func isShallow(_ body: [UInt8]) -> Bool {
+        var depth = 0
+        for byte in body {
+            switch byte {
+            case UInt8(ascii: "{"), UInt8(ascii: "["):
+                depth += 1
+                if depth > 64 { return false }
+            case UInt8(ascii: "}"), UInt8(ascii: "]"): depth -= 1
+            default: break
+            }
+        }
+        return true
+    }
+}
+
+private struct ErrorShape: Decodable {
+    var code: String
+    var message: String?
+
+    var isCode: Bool {
+        (1...100).contains(code.utf8.count)
+            && code.utf8.allSatisfy {
+                (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0)
+                    || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
+                    || $0 == UInt8(ascii: "_")
+            }
+    }
+}
+
+/// The fields of a Payment that a charge depends on, and those that the ledger keeps.
+private struct PaymentShape: Decodable {
+    var paymentKey: String
+    var orderId: String
+    var status: String
+    var type: String
+    var currency: String
+    var totalAmount: Int64
+    var balanceAmount: Int64?
+    var approvedAt: String?
+    var receipt: Receipt?
+    var card: Card?
+    var failure: Failure?
+
+    struct Receipt: Decodable { var url: String? }
+    struct Failure: Decodable {
+        var code: String
+        var message: String?
+    }
+    /// Kept for people: nothing of it decides anything, so anything missing is fine.
+    struct Card: Codable {
+        var number: String?
+        var issuerCode: String?
+        var acquirerCode: String?
+        var cardType: String?
+        var ownerType: String?
+        var approveNo: String?
+    }
+
+    var payment: Payment {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        let cardText = card.flatMap { try? encoder.encode($0) }
+            .map { String(decoding: $0, as: UTF8.self) }
+        return Payment(
+            paymentKey: paymentKey, orderID: OrderID(stored: orderId), status: state,
+            isBilling: type == "BILLING", currency: currency, totalAmount: Won(totalAmount),
+            balanceAmount: balanceAmount.map { Won($0) }, approvedAt: approvedAt,
+            receiptURL: receipt?.url.map { String($0.prefix(500)) }, card: cardText,
+            failure: failure.map { Answer(code: $0.code, message: $0.message, httpStatus: 200) })
+    }
+
+    private var state: Payment.Status {
+        switch status {
+        case "DONE": .done
+        case "CANCELED": .canceled
+        case "PARTIAL_CANCELED": .partialCanceled
+        case "ABORTED": .aborted
+        case "EXPIRED": .expired
+        default: .other(String(status.prefix(40)))
+        }
+    }
+}

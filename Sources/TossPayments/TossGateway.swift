@@ -1,0 +1,149 @@
+package import Billing
+package import HTTP
+package import Logging
+
+/// The provider, as Billing's gateway: approve and look-up of Toss Payments automatic billing.
+package struct TossGateway: Gateway {
+    private let endpoint: TossEndpoint
+    private let secretKey: SecretKey
+    private let client: HTTPClient
+    private let log: Logger?
+
+    package init(
+        endpoint: TossEndpoint, secretKey: SecretKey, client: HTTPClient, log: Logger?
+    ) {
+        self.endpoint = endpoint
+        self.secretKey = secretKey
+        self.client = client
+        self.log = log
+    }
+
+    /// `POST /v1/billing/{billingKey}`, exactly once.
+    package func charge(_ request: AttemptRequest) async -> Outcome {
+        let key = request.billingKey.reveal()
+        guard Self.isLegal(key, 8...200, extra: "_=-"),
+            Self.isLegal(request.orderID.value, 6...64, extra: "_-")
+        else { return .faultOfRow(Answer(code: "ILLEGAL_KEY_OR_ORDER_ID")) }
+        // Of all legal characters only the padding has a meaning in a path.
+        let path = key.split(separator: "=", omittingEmptySubsequences: false)
+            .joined(separator: "%3D")
+        let call = HTTPRequest(
+            method: .post(body: ApproveBody(request: request).bytes),
+            url: "\(endpoint.base)/v1/billing/\(path)",
+            headers: headers + [
+                ("Content-Type", "application/json"), ("Idempotency-Key", request.orderID.value),
+            ])
+        do {
+            return outcome(try await client.send(call))
+        } catch {
+            let answer = Self.answer(error)
+            return error.mayHaveLeft ? .unknown(answer) : .notSent(answer)
+        }
+    }
+
+    /// `GET /v1/payments/orders/{orderId}`.
+    package func lookUp(_ orderID: OrderID) async -> LookUp {
+        guard Self.isLegal(orderID.value, 6...64, extra: "_-") else {
+            return .unclear(Answer(code: "ILLEGAL_KEY_OR_ORDER_ID"))
+        }
+        do {
+            return lookUp(try await client.send(get(orderID.value)))
+        } catch {
+            return .unclear(Self.answer(error))
+        }
+    }
+
+    private func outcome(_ response: HTTPResponse) -> Outcome {
+        guard response.status == 200 else {
+            let answer = Reply.answer(response)
+            if response.status != 429, TossCode.table[answer.code] == nil {
+                log?.error(
+                    "the provider answered with a code that is not known: the outcome is unknown",
+                    metadata: ["code": "\(answer.code)", "http_status": "\(response.status)"])
+            }
+            return Outcome(answer, status: response.status)
+        }
+        let trace = Reply.trace(response)
+        guard let payment = Reply.payment(response.body) else {
+            return .unknown(Answer(code: "UNREADABLE_ANSWER", httpStatus: 200, traceID: trace))
+        }
+        return .approved(payment, traceID: trace)
+    }
+
+    private func lookUp(_ response: HTTPResponse) -> LookUp {
+        if response.status == 200 {
+            guard let payment = Reply.payment(response.body) else {
+                return .unclear(Answer(code: "UNREADABLE_ANSWER", httpStatus: 200))
+            }
+            return .found(payment)
+        }
+        let answer = Reply.answer(response)
+        // Only this status with this code says "no payment"; any other 404 is a wrong address.
+        if response.status == 404, answer.code == "NOT_FOUND_PAYMENT" { return .notFound(answer) }
+        if TossCode.classify(answer.code, status: response.status) == .faultOfAll {
+            return .faultOfAll(answer)
+        }
+        return .unclear(answer)
+    }
+
+    private func get(_ order: String) -> HTTPRequest {
+        HTTPRequest(
+            method: .get, url: "\(endpoint.base)/v1/payments/orders/\(order)", headers: headers)
+    }
+
+    private var headers: [(name: String, value: String)] {
+        [("Authorization", secretKey.authorization)]
+    }
+
+    private static func isLegal(
+        _ text: String, _ length: ClosedRange<Int>, extra: String
+    ) -> Bool {
+        length.contains(text.utf8.count)
+            && text.unicodeScalars.allSatisfy {
+                ("a"..."z").contains($0) || ("A"..."Z").contains($0) || ("0"..."9").contains($0)
+                    || extra.unicodeScalars.contains($0)
+            }
+    }
+
+    /// Our own words for what never got an answer.
+    private static func answer(_ error: HTTPError) -> Answer {
+        let code =
+            switch error.kind {
+            case .timeout: error.mayHaveLeft ? "TIMEOUT" : "CONNECT_TIMEOUT"
+            case .resolve: "HOST_NOT_FOUND"
+            case .connect: error.mayHaveLeft ? "CONNECTION_LOST" : "NOT_CONNECTED"
+            case .tls: error.mayHaveLeft ? "CONNECTION_LOST" : "TLS_FAILED"
+            case .reset, .resendRefused: "CONNECTION_LOST"
+            case .tooLarge: "ANSWER_TOO_LARGE"
+            case .invalid: "ILLEGAL_REQUEST"
+            case .other: "NO_ANSWER"
+            }
+        return Answer(code: code, message: error.description)
+    }
+}
+
+extension TossGateway {
+    /// What `billingd check` learnt of the provider.
+    package struct ProbeResult: Hashable, Sendable {
+        package var text: String
+        /// What to do about it; nil: the provider answers and takes the key.
+        package var mend: String?
+    }
+
+    /// Asks for a payment that cannot exist: the answer tells whether the key is taken.
+    package func probe() async -> ProbeResult {
+        switch await lookUp(OrderID(stored: "billingd-check-no-such-order")) {
+        case .notFound, .found:
+            return ProbeResult(text: "\(endpoint.base) answers and takes the key")
+        case .faultOfAll(let answer):
+            return ProbeResult(
+                text: "\(endpoint.base) answers \(answer.httpStatus ?? 0) \(answer.code)",
+                mend: "compare the secret key, its contract for billing and TOSS_API_URL with the "
+                    + "provider's developer centre")
+        case .unclear(let answer):
+            return ProbeResult(
+                text: "\(endpoint.base): \(answer.code) \(answer.message ?? "")",
+                mend: "is the address right, and may this machine reach it (DNS, firewall, proxy)?")
+        }
+    }
+}

@@ -1,0 +1,229 @@
+import Billing
+import TestSupport
+import Testing
+
+private let poor = Answer(code: "POOR", httpStatus: 403)
+private let request = AttemptRequest(
+    number: 2, orderID: OrderID(prefix: "p", period: 0, attempt: 2), billingKeyID: 1,
+    billingKey: BillingKey("k"), customerKey: CustomerKey("c"), amount: Won(1_000),
+    taxFreeAmount: Won(0), orderName: "n")
+
+private func work(_ history: Work.History = Work.History()) -> Work {
+    Work(
+        subscription: SubscriptionID(1), lease: LeaseNumber(2), charge: ChargeID(3),
+        task: .send(request, earlier: [], isRepeat: false, tries: 0), history: history)
+}
+
+private func payment(_ change: (inout Payment) -> Void = { _ in }) -> Payment {
+    var payment = Payment.of(request)
+    change(&payment)
+    return payment
+}
+
+/// What an outcome makes of the attempt, for a table.
+private enum Kind: Hashable, Sendable {
+    case approved, declined, refused, notSent, unknown, nothing, absent, unclear, earlierPaid, none
+
+    init(_ change: Transition.AttemptChange?) {
+        self =
+            switch change {
+            case .approved: .approved
+            case .declined: .declined
+            case .refused: .refused
+            case .notSent: .notSent
+            case .unknown: .unknown
+            case .lookedUp(_, _, .nothing): .nothing
+            case .lookedUp(_, _, .absent): .absent
+            case .lookedUp(_, _, .unclear): .unclear
+            case .earlierPaid: .earlierPaid
+            case nil: .none
+            }
+    }
+}
+
+struct OutcomeRulesTests {
+    private static let firstSends: [(Outcome, Kind, Transition.Next)] = [
+        (.approved(payment(), traceID: nil), .approved, .advance),
+        (.declined(poor, .soft), .declined, .dunning(step: 0)),
+        (.declined(poor, .softOnce), .declined, .dunning(step: 0)),
+        (.declined(poor, .hard), .declined, .after(.zero)),
+        (.refused(poor), .refused, .after(.seconds(90))),
+        (.faultOfRow(poor), .refused, .never),
+        (.faultOfAll(poor), .refused, .after(.zero)),
+        (.duplicate(poor), .unknown, .after(.seconds(60))),
+        (.notSent(poor), .notSent, .after(.milliseconds(3_750))),
+        (.unknown(poor), .unknown, .after(.seconds(60))),
+    ]
+
+    @Test(arguments: firstSends)
+    private func anOnlySend(_ outcome: Outcome, _ kind: Kind, _ next: Transition.Next) {
+        let transition = work().after(outcome, of: request, isRepeat: false, tries: 0, jitter: 0.5)
+        #expect(Kind(transition.attempt) == kind)
+        #expect(transition.next == next)
+        #expect(transition.lease == LeaseNumber(2))
+        #expect(transition.charge == ChargeID(3))
+    }
+
+    @Test(arguments: firstSends.map(\.0))
+    func aRepeatIsEndedByAnApprovalAlone(_ outcome: Outcome) {
+        let transition = work().after(outcome, of: request, isRepeat: true, tries: 0, jitter: 0.5)
+        if case .approved = outcome {
+            #expect(transition.chargeChange == .paid(payment()))
+        } else {
+            #expect(Kind(transition.attempt) == .unknown)
+            #expect(transition.chargeChange == nil)
+            #expect(transition.standing == nil)
+        }
+    }
+
+    @Test(arguments: [
+        payment { $0.totalAmount = Won(999) }, payment { $0.currency = "USD" },
+        payment { $0.isBilling = false }, payment { $0.paymentKey = "" },
+        payment { $0.status = .canceled }, payment { $0.status = .other("WAITING") },
+        payment { $0.orderID = OrderID(stored: "another") },
+    ])
+    func aPaymentThatIsNotOursIsUnknown(_ payment: Payment) {
+        let transition = work().after(
+            .approved(payment, traceID: "t"), of: request, isRepeat: false, tries: 0, jitter: 0)
+        #expect(Kind(transition.attempt) == .unknown)
+        #expect(transition.chargeChange == nil)
+    }
+
+    @Test(arguments: [
+        (0, 2, Transition.Next.dunning(step: 0)), (1, 2, .dunning(step: 1)),
+        (2, 2, .sealAfterGap), (0, 0, .sealAfterGap),
+    ])
+    func declinesClimbTheLadderToTheSeal(_ declines: Int, _ steps: Int, _ next: Transition.Next) {
+        let history = Work.History(declines: declines, dunningSteps: steps)
+        let transition = work(history).after(
+            .declined(poor, .soft), of: request, isRepeat: false, tries: 0, jitter: 0)
+        #expect(transition.next == next)
+        #expect(transition.standing == .pastDue)
+    }
+
+    @Test(arguments: [
+        (DeclineClass.soft, "POOR", false), (.softOnce, "OTHER", false), (.softOnce, "POOR", true),
+        (.hard, "OTHER", true),
+    ])
+    func whatKillsAKey(_ kind: DeclineClass, _ last: String, _ kills: Bool) {
+        let transition = work(Work.History(lastCode: last)).after(
+            .declined(poor, kind), of: request, isRepeat: false, tries: 0, jitter: 0)
+        #expect(transition.attempt == .declined(number: 2, poor, killsKey: kills))
+    }
+}
+
+struct LookUpRulesTests {
+    private static let cases: [(LookUp, Int, Bool, Kind)] = [
+        (.found(payment()), 0, false, .approved),
+        (.found(payment { $0.status = .canceled }), 0, false, .approved),
+        (.found(payment { $0.status = .partialCanceled }), 0, false, .approved),
+        (.found(payment { $0.status = .aborted }), 0, false, .declined),
+        (.found(payment { $0.status = .expired }), 0, false, .declined),
+        (.found(payment { $0.totalAmount = Won(1) }), 0, false, .none),
+        (.found(payment { $0.status = .other("READY") }), 0, false, .none),
+        (.notFound(poor), 0, false, .nothing), (.notFound(poor), 0, true, .nothing),
+        (.notFound(poor), 1, false, .nothing), (.notFound(poor), 1, true, .absent),
+        (.unclear(poor), 1, true, .unclear), (.faultOfAll(poor), 1, true, .unclear),
+    ]
+
+    @Test(arguments: cases)
+    private func aLookUp(_ lookUp: LookUp, _ notFounds: Int, _ quietOver: Bool, _ kind: Kind) {
+        let doubt = ProviderTask.Doubt(lookups: 2, notFounds: notFounds, quietOver: quietOver)
+        let transition = work().after(lookUp, of: request, doubt, jitter: 0)
+        #expect(Kind(transition.attempt) == kind)
+        switch kind {
+        case .none:
+            guard case .held = transition.chargeChange else {
+                Issue.record("a mismatch must be held")
+                return
+            }
+        case .absent: #expect(transition.next == .after(.zero))
+        case .nothing, .unclear: #expect(transition.next == .after(.seconds(1_800)))
+        default: break
+        }
+    }
+
+    @Test func moneyThatWentBackIsARefund() {
+        let doubt = ProviderTask.Doubt(lookups: 0, notFounds: 0, quietOver: false)
+        let canceled = payment { $0.status = .canceled }
+        let transition = work().after(.found(canceled), of: request, doubt, jitter: 0)
+        #expect(transition.chargeChange == .refunded(canceled))
+    }
+
+    @Test(arguments: [
+        (Outcome.declined(poor, .soft), Kind.declined), (.duplicate(poor), .unknown),
+        (.refused(poor), .unknown),
+    ])
+    private func notFoundAfterARepeat(_ confirmed: Outcome, _ kind: Kind) {
+        let doubt = ProviderTask.Doubt(lookups: 0, notFounds: 5, quietOver: true)
+        let transition = work().after(
+            .notFound(poor), of: request, doubt, confirms: confirmed, jitter: 0)
+        #expect(Kind(transition.attempt) == kind)
+    }
+}
+
+struct EarlierNamesRulesTests {
+    private let first = OrderID(prefix: "p", period: 0, attempt: 1)
+    private func earlier(_ change: (inout Payment) -> Void = { _ in }) -> LookUp {
+        .found(
+            payment {
+                $0.orderID = first
+                change(&$0)
+            })
+    }
+
+    private func before(_ answer: LookUp, isRepeat: Bool) -> Transition? {
+        work().afterEarlier(
+            [(first, answer)], before: request, isRepeat: isRepeat, tries: 0, jitter: 0.5)
+    }
+
+    @Test(arguments: [false, true])
+    func nothingPaidLeavesTheWayFree(_ isRepeat: Bool) {
+        #expect(before(.notFound(poor), isRepeat: isRepeat) == nil)
+        #expect(before(earlier { $0.status = .aborted }, isRepeat: isRepeat) == nil)
+        #expect(before(earlier { $0.status = .expired }, isRepeat: isRepeat) == nil)
+    }
+
+    @Test func aPaidNameIsAdoptedBeforeAFirstSendAndHeldBeforeARepeat() {
+        let adopted = before(earlier(), isRepeat: false)
+        #expect(Kind(adopted?.attempt) == .earlierPaid)
+        #expect(adopted?.next == .advance)
+        let held = before(earlier(), isRepeat: true)
+        #expect(held?.attempt == nil)
+        #expect(held?.next == .never)
+    }
+
+    @Test func aForeignPaymentUnderAnEarlierNameIsHeld() {
+        let transition = before(earlier { $0.totalAmount = Won(5) }, isRepeat: false)
+        #expect(transition?.attempt == nil)
+        #expect(transition?.next == .never)
+    }
+
+    @Test(arguments: [LookUp.unclear(poor), .faultOfAll(poor)])
+    func doubtStopsTheSend(_ answer: LookUp) {
+        #expect(Kind(before(answer, isRepeat: false)?.attempt) == .notSent)
+        #expect(Kind(before(answer, isRepeat: true)?.attempt) == .unknown)
+    }
+
+    @Test(
+        arguments: [
+            (FailReason.exhausted, .exhausted), (.noCard, .exhausted), (.canceled, .canceled),
+            (.superseded, nil),
+        ] as [(FailReason, Transition.Standing?)])
+    func aSealThatFindsNothingFails(_ reason: FailReason, _ standing: Transition.Standing?) {
+        let transition = work().afterSeal(
+            [(first, .notFound(poor))], amount: Won(1_000), reason: reason)
+        #expect(transition.chargeChange == .failed(reason))
+        #expect(transition.standing == standing)
+        #expect(transition.next == .advance)
+    }
+
+    @Test func aSealInDoubtWaitsAndOneThatFindsMoneyPays() {
+        let doubt = work().afterSeal(
+            [(first, .unclear(poor))], amount: Won(1_000), reason: .exhausted)
+        #expect(doubt.chargeChange == nil)
+        #expect(doubt.next == .after(.seconds(300)))
+        let paid = work().afterSeal([(first, earlier())], amount: Won(1_000), reason: .canceled)
+        #expect(Kind(paid.attempt) == .earlierPaid)
+    }
+}

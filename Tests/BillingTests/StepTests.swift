@@ -1,0 +1,255 @@
+import Billing
+import Testing
+
+private let day: Duration = .seconds(86_400)
+private let start = Instant(microseconds: 1_800_000_000_000_000)
+private let numbers = FleetNumbers()
+
+private func row(_ change: (inout DueSubscription) -> Void = { _ in }) -> DueSubscription {
+    var row = DueSubscription(
+        id: SubscriptionID(1), lease: LeaseNumber(1), now: start, periodStart: start,
+        periodEnd: start + .seconds(30 * 86_400), orderPrefix: "p",
+        customerKey: CustomerKey("c"),
+        terms: DueSubscription.Terms(
+            amount: Won(1_000), taxFreeAmount: Won(0), orderName: "Membership"),
+        card: DueSubscription.Card(id: 4, billingKey: BillingKey("k")))
+    change(&row)
+    return row
+}
+
+private func attempt(
+    _ state: DueSubscription.LastAttempt.State, number: Int = 1,
+    _ change: (inout DueSubscription.LastAttempt) -> Void = { _ in }
+) -> DueSubscription.LastAttempt {
+    let request = AttemptRequest(
+        number: number, orderID: OrderID(prefix: "p", period: 0, attempt: number),
+        billingKeyID: 4, billingKey: BillingKey("k"), customerKey: CustomerKey("c"),
+        amount: Won(1_000), taxFreeAmount: Won(0), orderName: "Membership")
+    var attempt = DueSubscription.LastAttempt(
+        state: state, request: request, openedAt: start,
+        finishedAt: state == .open ? nil : start)
+    change(&attempt)
+    return attempt
+}
+
+extension DueSubscription {
+    fileprivate func with(
+        _ last: LastAttempt?, declines: Int = 0, amount: Int64 = 1_000,
+        _ change: (inout DueSubscription) -> Void = { _ in }
+    ) -> DueSubscription {
+        var row = self
+        var terms = terms
+        terms.amount = Won(amount)
+        row.charge = OpenCharge(id: ChargeID(9), terms: terms, declines: declines, attempt: last)
+        change(&row)
+        return row
+    }
+}
+
+/// A step in one word and its next instant.
+private enum Verb: Hashable, Sendable {
+    case send(Int, isRepeat: Bool, earlier: Int, opensAttempt: Bool)
+    case resolve
+    case seal(FailReason)
+    case hold
+    case write(Transition.ChargeChange?, Transition.Standing?, Transition.Next)
+
+    init(_ step: Step) {
+        switch step.action {
+        case .ask(.send(let request, let earlier, let isRepeat, _), let opens):
+            self = .send(
+                request.number, isRepeat: isRepeat, earlier: earlier.count, opensAttempt: opens)
+        case .ask(.resolve, _): self = .resolve
+        case .ask(.seal(_, _, let reason), _): self = .seal(reason)
+        case .write(let decision):
+            if case .held = decision.chargeChange {
+                self = .hold
+            } else {
+                self = .write(decision.chargeChange, decision.standing, decision.next)
+            }
+        }
+    }
+}
+
+struct StepTests {
+    private static let newPeriods: [(DueSubscription, Verb, Bool)] = [
+        (row(), .send(1, isRepeat: false, earlier: 0, opensAttempt: true), true),
+        (row { $0.cancelAt = start }, .write(nil, .canceled, .never), false),
+        (
+            row {
+                $0.cancelAt = start
+                $0.now = Instant(microseconds: 5)
+            }, .write(nil, nil, .at(start)), false
+        ),
+        (row { $0.state = .paused }, .write(nil, nil, .never), false),
+        (
+            row { $0.now = Instant(microseconds: 0) }, .write(nil, nil, .at(start)), false
+        ),
+        (row { $0.problem = "plan gone" }, .hold, true),
+        (row { $0.resumedAt = start + day }, .write(.skipped(.paused), nil, .advance), true),
+        (
+            row { $0.now = $0.periodEnd }, .write(.skipped(.missed), nil, .advance), true
+        ),
+        (
+            row {
+                $0.now = $0.periodEnd
+                $0.catchUp = .hold
+            }, .hold, true
+        ),
+        (
+            row {
+                $0.now = $0.periodEnd
+                $0.catchUp = .each
+            }, .send(1, isRepeat: false, earlier: 0, opensAttempt: true), true
+        ),
+        (row { $0.terms.amount = Won(0) }, .write(.free, .good, .advance), true),
+        (row { $0.card = nil }, .write(nil, .suspended, .periodEnd), true),
+        (
+            row { $0.cancelAt = start + day },
+            .send(1, isRepeat: false, earlier: 0, opensAttempt: true), true
+        ),
+    ]
+
+    private static let firstAttempts: [(DueSubscription, Verb)] = [
+        (row().with(nil), .send(1, isRepeat: false, earlier: 0, opensAttempt: true)),
+        (row().with(nil) { $0.silentClaims = 6 }, .hold),
+        (
+            row().with(nil) { $0.silentClaims = 5 },
+            .send(1, isRepeat: false, earlier: 0, opensAttempt: true)
+        ),
+        (row().with(nil) { $0.state = .canceled }, .write(.failed(.canceled), .canceled, .never)),
+        (row().with(nil) { $0.cancelAt = start }, .write(.failed(.canceled), .canceled, .never)),
+        (row().with(nil) { $0.state = .paused }, .write(nil, nil, .never)),
+        (row().with(nil) { $0.problem = "plan gone" }, .hold),
+        (
+            row().with(nil) { $0.now = $0.periodEnd },
+            .write(.skipped(.missed), nil, .advance)
+        ),
+        (
+            row().with(nil) {
+                $0.now = $0.periodEnd
+                $0.state = .suspended
+            }, .write(.failed(.noCard), .exhausted, .advance)
+        ),
+        (
+            row().with(nil) {
+                $0.now = $0.periodEnd
+                $0.catchUp = .each
+            }, .send(1, isRepeat: false, earlier: 0, opensAttempt: true)
+        ),
+        (row().with(nil, amount: 0), .write(.free, .good, .advance)),
+        (row().with(nil) { $0.card = nil }, .write(nil, .suspended, .periodEnd)),
+    ]
+
+    private static let openAttempts: [(DueSubscription, Verb)] = [
+        (row().with(attempt(.open)), .resolve),
+        (
+            row().with(attempt(.open) { $0.inDoubt = false }),
+            .send(1, isRepeat: false, earlier: 0, opensAttempt: false)
+        ),
+        (
+            row().with(attempt(.open) { $0.absent = true }),
+            .send(1, isRepeat: true, earlier: 0, opensAttempt: false)
+        ),
+        (
+            row().with(attempt(.open, number: 3) { $0.absent = true }),
+            .send(3, isRepeat: true, earlier: 2, opensAttempt: false)
+        ),
+        (
+            row().with(attempt(.open) { $0.absent = true }) { $0.now = start + day * 13 }, .resolve
+        ),
+        (
+            row().with(attempt(.open) { $0.inDoubt = false }) { $0.now = start + day * 13 },
+            .resolve
+        ),
+        (row().with(attempt(.open)) { $0.now = start + day * 14 }, .hold),
+        (row().with(attempt(.open)) { $0.silentClaims = 6 }, .hold),
+        // Money may have moved: neither cancelling nor pausing leaves it unresolved.
+        (row().with(attempt(.open)) { $0.state = .canceled }, .resolve),
+        (row().with(attempt(.open)) { $0.state = .paused }, .resolve),
+    ]
+
+    private static let gap = numbers.gap
+    private static let next = Verb.send(2, isRepeat: false, earlier: 1, opensAttempt: true)
+    private static let endedAttempts: [(DueSubscription, Verb)] = [
+        (row().with(attempt(.declined), declines: 1), next),
+        (row().with(attempt(.refused)), next),
+        (row().with(attempt(.declined)) { $0.silentClaims = 6 }, .hold),
+        (row().with(attempt(.declined)) { $0.state = .paused }, .write(nil, nil, .never)),
+        (
+            row().with(attempt(.declined)) { $0.state = .canceled },
+            .write(nil, nil, .at(start + gap))
+        ),
+        (
+            row().with(attempt(.declined)) {
+                $0.state = .canceled
+                $0.now = start + gap
+            }, .seal(.canceled)
+        ),
+        (row().with(attempt(.declined)) { $0.now = $0.periodEnd }, .seal(.superseded)),
+        (
+            row().with(attempt(.declined)) {
+                $0.now = $0.periodEnd
+                $0.card = nil
+            }, .seal(.noCard)
+        ),
+        (
+            row().with(attempt(.declined), declines: 5) { $0.now = start + gap },
+            .seal(.exhausted)
+        ),
+        (row().with(attempt(.declined), declines: 4), next),
+        (row().with(attempt(.refused), declines: 5), next),
+        (row().with(attempt(.declined)) { $0.card = nil }, .write(nil, .suspended, .periodEnd)),
+        (row().with(attempt(.declined)) { $0.problem = "bad name" }, .hold),
+        (row().with(attempt(.declined, number: 20)), .hold),
+        (
+            row().with(attempt(.declined) { $0.everUnknown = true }),
+            .write(nil, nil, .at(start + gap))
+        ),
+        (
+            row().with(attempt(.declined) { $0.everUnknown = true }) { $0.now = start + gap }, next
+        ),
+    ]
+
+    @Test(arguments: newPeriods)
+    private func noChargeIsOpen(_ row: DueSubscription, _ verb: Verb, _ opens: Bool) {
+        let step = Step.decide(row, numbers)
+        #expect(Verb(step) == verb)
+        #expect(step.opensCharge == opens)
+    }
+
+    @Test(arguments: firstAttempts + openAttempts + endedAttempts)
+    private func aChargeIsOpen(_ row: DueSubscription, _ verb: Verb) {
+        let step = Step.decide(row, numbers)
+        #expect(Verb(step) == verb)
+        #expect(!step.opensCharge)
+    }
+
+    @Test func aNewAttemptPinsTodaysCardAndTheFrozenTerms() {
+        let due = row().with(attempt(.declined)) {
+            $0.card = DueSubscription.Card(id: 8, billingKey: BillingKey("new"))
+            $0.terms.amount = Won(5_000)
+        }
+        guard case .ask(.send(let request, let earlier, _, _), _) = Step.decide(due, numbers).action
+        else {
+            Issue.record("no send")
+            return
+        }
+        #expect(request.billingKeyID == 8)
+        #expect(request.billingKey == BillingKey("new"))
+        #expect(request.amount == Won(1_000))
+        #expect(earlier == [OrderID(prefix: "p", period: 0, attempt: 1)])
+    }
+
+    @Test func aRepeatSendsWhatWasPinned() {
+        let last = attempt(.open) { $0.absent = true }
+        let due = row().with(last) {
+            $0.card = DueSubscription.Card(id: 8, billingKey: BillingKey("new"))
+        }
+        guard case .ask(.send(let request, _, true, _), _) = Step.decide(due, numbers).action else {
+            Issue.record("no repeat")
+            return
+        }
+        #expect(request == last.request)
+    }
+}

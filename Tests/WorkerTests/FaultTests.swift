@@ -1,0 +1,167 @@
+import Billing
+import Logging
+import TestSupport
+import Testing
+
+@testable import Worker
+
+@Suite(.timeLimit(.minutes(1)))
+struct FaultTests {
+    @Test func aFaultOfAllStopsClaimsProbesOneRowAndEnds() async throws {
+        let rig = Rig(WorkerConfiguration(maxInFlight: 3, recordFlushInterval: .zero))
+        await rig.store.addDue(1...6)
+        rig.gateway.answerEveryCharge(.faultOfAll(.badKey))
+        rig.gateway.answerEveryLookUp(.faultOfAll(.badKey))
+        for id in Int64(1)...3 { rig.gateway.hang(.charge(order(id))) }
+        try await rig.running {
+            // All three are on the wire when the first of them meets the fault.
+            await rig.gateway.arrivals.reaches(3)
+            for id in Int64(1)...3 { rig.gateway.release(.charge(order(id))) }
+            await rig.store.written.reaches(3)
+            await rig.clock.untilSomebodySleeps(for: .seconds(1))
+            #expect(rig.service.health().state == .faulted)
+            #expect(rig.service.health().reason == "faulted: UNAUTHORIZED_KEY")
+            // Hints change nothing, and just before the half minute nobody asks.
+            rig.service.wake()
+            try await rig.pass(seconds: 29)
+            #expect(rig.store.claimCalls.count == 1)
+            try await rig.pass(seconds: 1)
+            await rig.store.written.reaches(4)
+            #expect(await rig.store.limits.last == 1)
+            // The first probe met it too: a whole minute now.
+            try await rig.pass(seconds: 59)
+            #expect(rig.store.claimCalls.count == 2)
+            rig.gateway.answerEveryCharge(nil)
+            rig.gateway.answerEveryLookUp(nil)
+            try await rig.pass(seconds: 1)
+            // The second probe is approved or declined: all others follow. Rows whose look-up met
+            // the fault wait for their backoff.
+            await rig.store.advance(by: .seconds(3_600))
+            await rig.gateway.untilPaid(6, rig)
+            #expect(rig.service.health().ready)
+        }
+        let faults = rig.log.lines(at: .error).filter { $0.message.hasPrefix("every charge") }
+        #expect(faults.count == 1)
+        #expect(faults.first?.metadata["code"] == "UNAUTHORIZED_KEY")
+        #expect(faults.first?.metadata["trace_id"] == "trace-1")
+        #expect(await rig.store[1]?.charges.first?.declines == 0)
+    }
+
+    @Test func workClaimedBeforeAFaultIsGivenBackUnsent() async throws {
+        let rig = Rig(WorkerConfiguration(maxInFlight: 2, recordFlushInterval: .zero))
+        let start = await rig.store.now
+        rig.gateway.script(order(1), charges: .declined(.poor, .soft))
+        await rig.store.addDue(1...1)
+        try await rig.running {
+            await rig.store.written.reaches(1)
+            await rig.store.advance(by: .seconds(86_400))
+            // Row 1 looks its first name up while row 2 meets the fault.
+            rig.gateway.hang(.lookUp(order(1)))
+            rig.gateway.script(order(2), charges: .faultOfAll(.badKey))
+            await rig.store.add(MemorySubscription(id: SubscriptionID(2), anchor: start))
+            rig.service.wake()
+            await rig.store.written.reaches(2)
+            rig.gateway.release(.lookUp(order(1)))
+            await rig.store.releases.reaches(1)
+        }
+        #expect(await rig.store.released == [SubscriptionID(1)])
+        #expect(!rig.gateway.requests.contains(.charge(order(1, attempt: 2))))
+    }
+
+    @Test func oneBadRowDoesNotStopTheOthers() async throws {
+        let rig = Rig()
+        await rig.store.addDue(1...3)
+        rig.gateway.script(
+            order(2), charges: .faultOfRow(Answer(code: "INVALID_ORDER_NAME", httpStatus: 400)))
+        try await rig.running { await rig.store.written.reaches(3) }
+        #expect(await rig.store[1]?.charges.first?.state == .paid)
+        #expect(
+            await rig.store[2]?.charges.first?.state
+                == .held("refused by the provider: INVALID_ORDER_NAME"))
+        #expect(await rig.store[3]?.charges.first?.state == .paid)
+        #expect(rig.service.health().counters.held == 1)
+    }
+}
+
+struct ClaimBrakeTests {
+    private let key = ClaimBrake.Sign.fault(code: "KEY")
+
+    @Test func probesComeLaterAndLaterUpToFiveMinutes() {
+        var brake = ClaimBrake()
+        var now = Duration.zero
+        let isNew = brake.ended(key, epoch: 0, now: now)
+        #expect(isNew)
+        for seconds in [30, 60, 120, 240, 300, 300, 300] {
+            #expect(brake.nextLook(now: now) == .seconds(seconds))
+            #expect(brake.limit(free: 9, now: now + .seconds(seconds) - .nanoseconds(1)) == 0)
+            now += .seconds(seconds)
+            #expect(brake.limit(free: 9, now: now) == 1)
+            #expect(brake.limit(free: 0, now: now) == 0)
+            brake.started()
+            #expect(brake.limit(free: 9, now: now) == 0)
+            let isNew = brake.ended(key, epoch: brake.epoch, now: now)
+            #expect(!isNew)
+        }
+    }
+
+    @Test func stragglersNeitherLengthenNorEndAFault() {
+        var brake = ClaimBrake()
+        _ = brake.ended(key, epoch: 0, now: .zero)
+        let before = brake.fault
+        let isNew = brake.ended(key, epoch: 0, now: .seconds(5))
+        #expect(!isNew)
+        _ = brake.ended(.healthy, epoch: 0, now: .seconds(6))
+        #expect(brake.fault == before)
+    }
+
+    @Test func aProbeThatLearntNothingIsRepeatedAfterTheSamePause() {
+        var brake = ClaimBrake()
+        _ = brake.ended(key, epoch: 0, now: .zero)
+        brake.started()
+        _ = brake.ended(.none, epoch: 1, now: .seconds(40))
+        #expect(brake.nextLook(now: .seconds(40)) == .seconds(30))
+        brake.started()
+        _ = brake.ended(.clear, epoch: 1, now: .seconds(70))
+        #expect(brake.limit(free: 5, now: .seconds(70)) == 1)
+        #expect(brake.fault != nil)
+        _ = brake.ended(.healthy, epoch: 1, now: .seconds(71))
+        #expect(brake.limit(free: 5, now: .seconds(71)) == 5)
+    }
+
+    @Test func tooManyRequestsPauseTheWholeWorkerAndHealthyAnswersForgetIt() {
+        var brake = ClaimBrake()
+        var now = Duration.zero
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            _ = brake.ended(.busy, epoch: 0, now: now)
+            // Others of the same burst make it no longer.
+            _ = brake.ended(.busy, epoch: 0, now: now)
+            #expect(brake.limit(free: 9, now: now) == 0)
+            #expect(brake.nextLook(now: now) == .seconds(seconds))
+            now += .seconds(seconds)
+            #expect(brake.limit(free: 9, now: now) == 9)
+        }
+        _ = brake.ended(.healthy, epoch: 0, now: now)
+        _ = brake.ended(.busy, epoch: 0, now: now)
+        #expect(brake.nextLook(now: now) == .seconds(1))
+    }
+}
+
+extension Rig {
+    /// Lets the poller turn once a second. Its sleeps end exactly on the seconds.
+    func pass(seconds: Int) async throws {
+        for _ in 0..<seconds {
+            await clock.untilSomebodySleeps(for: .seconds(1))
+            clock.advance(by: .seconds(1))
+        }
+    }
+}
+
+extension ScriptedGateway {
+    /// Turns the clock until so many payments were taken.
+    func untilPaid(_ count: Int, _ rig: Rig) async {
+        while payments.count < count, !Task.isCancelled {
+            await rig.clock.untilSomebodySleeps(for: .seconds(1))
+            rig.clock.advance(by: .seconds(1))
+        }
+    }
+}
