@@ -82,5 +82,39 @@ let package = Package(
         .testTarget(
             name: "BillingTests", dependencies: ["Billing", "TestSupport"],
             swiftSettings: testSettings),
+        .testTarget(
+            name: "PostgresTests", dependencies: ["Postgres", "TestSupport"],
+            swiftSettings: testSettings),
+        .testTarget(
+            name: "HTTPTests", dependencies: ["HTTP", "TestSupport"], swiftSettings: testSettings),
+        .testTarget(
+            name: "BillingStoreTests",
+            dependencies: ["Billing", "BillingStore", "Postgres", "TestSupport", logging],
+            swiftSettings: testSettings),
+        .testTarget(
+            name: "TossPaymentsTests",
+            dependencies: [
+                "Billing", "HTTP", "TossPayments", "TossSandbox", "TestSupport", logging,
+            ],
+            swiftSettings: testSettings),
+        .testTarget(
+            name: "WorkerTests",
+            dependencies: ["Billing", "Worker", "TestSupport", logging, lifecycle],
+            swiftSettings: testSettings),
+        .testTarget(
+            name: "TossSandboxTests",
+            dependencies: [
+                "TossSandbox", logging, .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: testSettings),
+        .testTarget(
+            name: "billingdTests",
+            dependencies: ["Postgres", "TestSupport", "billingd", "toss-sandbox"],
+            swiftSettings: testSettings),
+        .testTarget(
+            name: "TidyTests",
+            dependencies: ["BillingStore", "Postgres", "TestSupport"],
+            swiftSettings: testSettings),
     ]
 )

@@ -55,7 +55,8 @@ package struct PostgresStore: Store {
             return try await claimOnce(limit: limit)
         } catch StoreError.failed(let reason) where limit > 1 {
             // One row must be what breaks it: find it by claiming rows alone.
-            log.warning("a claim failed and is repeated row by row", metadata: ["error": "\(reason)"])
+            log.warning(
+                "a claim failed and is repeated row by row", metadata: ["error": "\(reason)"])
             return try await claimSingly(limit: limit)
         }
     }
@@ -278,7 +279,8 @@ extension PostgresStore {
             // 42501 insufficient_privilege, 42P01 undefined_table, 3F000 invalid_schema_name,
             // 28xxx authorization: the same for every row.
             if let state = error.sqlState,
-                state.hasPrefix("28") || ["42501", "42P01", "42703", "42883", "3F000"].contains(state)
+                state.hasPrefix("28")
+                    || ["42501", "42P01", "42703", "42883", "3F000"].contains(state)
             {
                 throw .refused(error.description)
             }

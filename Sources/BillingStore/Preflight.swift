@@ -116,7 +116,8 @@ package struct Preflight: Sendable {
             findings.append(
                 Finding(
                     subject: "identity",
-                    text: "this is a clone, a restore or a promoted standby that nobody vouched for",
+                    text:
+                        "this is a clone, a restore or a promoted standby that nobody vouched for",
                     mend: "when no other copy is being charged: "
                         + "SELECT billing.adopt_database('why')"))
         }

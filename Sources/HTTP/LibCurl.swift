@@ -51,7 +51,7 @@ import Synchronization
     }
 
     deinit {
-        for unsafe easy in unsafe spare { unsafe curl_easy_cleanup(easy) }
+        while let easy = unsafe spare.popLast() { unsafe curl_easy_cleanup(easy) }
         unsafe curl_multi_cleanup(multi)
     }
 

@@ -17,8 +17,12 @@ import Glibc
         var values = unsafe keywords.map { unsafe UnsafePointer(strdup($0.1)) }
         unsafe names.append(nil)
         unsafe values.append(nil)
+        // By index: the formatter joins the words of `for unsafe pointer in`.
         defer {
-            for unsafe pointer in unsafe names + values { unsafe free(UnsafeMutablePointer(mutating: pointer)) }
+            for index in unsafe names.indices {
+                unsafe free(UnsafeMutablePointer(mutating: names[index]))
+                unsafe free(UnsafeMutablePointer(mutating: values[index]))
+            }
         }
         guard let made = unsafe PQconnectdbParams(names, values, 1) else {
             throw PostgresError(kind: .connection, message: "out of memory")
@@ -52,7 +56,9 @@ import Glibc
     func send(_ query: PostgresQuery) throws(PostgresError) {
         var types: [Oid] = []
         var texts: [UnsafeMutablePointer<CChar>?] = unsafe []
-        defer { for unsafe text in unsafe texts { unsafe free(text) } }
+        defer {
+            for index in unsafe texts.indices { unsafe free(texts[index]) }
+        }
         for parameter in query.parameters {
             types.append(parameter.oid)
             guard let text = parameter.text else {
@@ -182,7 +188,8 @@ import Glibc
         for row in 0..<height {
             for column in 0..<width {
                 let isNull = unsafe PQgetisnull(result, row, column) == 1
-                unsafe values.append(isNull ? nil : String(cString: PQgetvalue(result, row, column)))
+                unsafe values.append(
+                    isNull ? nil : String(cString: PQgetvalue(result, row, column)))
             }
         }
         return PostgresRows(columns: columns, values: values, count: Int(height))

@@ -1,9 +1,21 @@
 /// A parameter of a statement, sent as text with its type, so that `unnest($1)` needs no cast.
 package enum PostgresValue: Sendable {
-    case int64(Int64?), int32(Int32?), double(Double?), bool(Bool?), string(String?)
-    case timestamp(PostgresTimestamp?), json(String?), uuid(String?), interval(String?)
-    case int64s([Int64?]), int32s([Int32?]), doubles([Double?]), bools([Bool?])
-    case strings([String?]), timestamps([PostgresTimestamp?]), jsons([String?])
+    case int64(Int64?)
+    case int32(Int32?)
+    case double(Double?)
+    case bool(Bool?)
+    case string(String?)
+    case timestamp(PostgresTimestamp?)
+    case json(String?)
+    case uuid(String?)
+    case interval(String?)
+    case int64s([Int64?])
+    case int32s([Int32?])
+    case doubles([Double?])
+    case bools([Bool?])
+    case strings([String?])
+    case timestamps([PostgresTimestamp?])
+    case jsons([String?])
 
     /// The type's OID (pg_type.dat of the PostgreSQL sources).
     var oid: UInt32 {

@@ -32,9 +32,12 @@ enum Reply {
             return nil
         }
         return String(
-            text.unicodeScalars.filter { $0.isASCII && ($0.properties.isAlphabetic
-                || ("0"..."9").contains($0) || $0 == "," || $0 == " " || $0 == "-") }
-                .prefix(100).map { Character($0) })
+            text.unicodeScalars.filter {
+                $0.isASCII
+                    && ($0.properties.isAlphabetic
+                        || ("0"..."9").contains($0) || $0 == "," || $0 == " " || $0 == "-")
+            }
+            .prefix(100).map { Character($0) })
     }
 
     /// At most 500 characters, no control characters: it goes into the ledger and to people.

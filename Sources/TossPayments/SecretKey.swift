@@ -27,7 +27,8 @@ package struct SecretKey: Sendable, CustomStringConvertible, CustomDebugStringCo
                 "it is a widget key (gsk); billing needs the API key pair's (test_sk_, live_sk_)")
         }
         if key.contains("_ck_") {
-            throw SecretKeyError("it is a client key (ck); the secret key begins test_sk_ or live_sk_")
+            throw SecretKeyError(
+                "it is a client key (ck); the secret key begins test_sk_ or live_sk_")
         }
         if key.hasPrefix("test_sk_") {
             mode = .test

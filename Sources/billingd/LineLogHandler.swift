@@ -41,7 +41,8 @@ struct LineLogHandler: LogHandler {
 
     private func json(_ event: LogEvent, _ fields: Logger.Metadata) -> String {
         var object = fields.mapValues { "\($0)" }
-        object["time"] = Date.now.ISO8601Format(.iso8601WithTimeZone(includingFractionalSeconds: true))
+        object["time"] = Date.now.ISO8601Format(
+            .iso8601WithTimeZone(includingFractionalSeconds: true))
         object["level"] = event.level.rawValue
         object["message"] = "\(event.message)"
         let encoder = JSONEncoder()

@@ -1,0 +1,3 @@
+import Testing
+
+@Suite struct BillingStorePlaceholder { @Test func placeholder() { #expect(Bool(true)) } }

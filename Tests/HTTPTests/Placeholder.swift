@@ -1,0 +1,3 @@
+import Testing
+
+@Suite struct HTTPPlaceholder { @Test func placeholder() { #expect(Bool(true)) } }

@@ -1,0 +1,139 @@
+import Foundation
+package import Postgres
+
+/// One private PostgreSQL for all tests of a run, with a database of its own for each test that
+/// wants one. It ends with the test process, whatever ends that.
+package actor TemporaryPostgres {
+    package static let shared = TemporaryPostgres()
+
+    /// The login roles of the contract's four, and the owner of the schema.
+    package enum Role: String, Sendable, CaseIterable {
+        case owner = "postgres"
+        case worker = "test_worker"
+        case web = "test_web"
+        case report = "test_report"
+        case admin = "test_admin"
+
+        fileprivate var group: String { "billing_" + rawValue.dropFirst("test_".count) }
+    }
+
+    /// Where a server is.
+    package struct Server: Sendable {
+        /// Folder of its Unix socket.
+        package var socket: String
+        package var port: Int
+        package var pid: Int32
+    }
+
+    private var child: ChildProcess?
+    private var starting: Task<Server, any Error>?
+    private var databases = 0
+
+    /// An empty database with `schema.sql` applied.
+    package func database() async throws -> TestDatabase {
+        let server = try await running()
+        databases += 1
+        let name = "test_\(databases)"
+        let owner = try await TestDatabase(server: server, name: "postgres").connect()
+        try await owner.execute(script: "CREATE DATABASE \(name) TEMPLATE billing")
+        await owner.close()
+        return TestDatabase(server: server, name: name)
+    }
+
+    /// A database without anything in it.
+    package func emptyDatabase() async throws -> TestDatabase {
+        let server = try await running()
+        databases += 1
+        let name = "test_\(databases)"
+        let owner = try await TestDatabase(server: server, name: "postgres").connect()
+        try await owner.execute(script: "CREATE DATABASE \(name)")
+        await owner.close()
+        return TestDatabase(server: server, name: name)
+    }
+
+    private func running() async throws -> Server {
+        // One starts it, all others wait.
+        if let starting { return try await starting.value }
+        let task = Task { try await self.start() }
+        starting = task
+        return try await task.value
+    }
+
+    private func start() async throws -> Server {
+        // The script ends with us, and the server with the script.
+        let child = try await ChildProcess(
+            Checkout.file("deploy/private-postgres"), ["--fast"], lastSignal: "TERM")
+        self.child = child
+        var words: [Substring] = []
+        try await eventually("PostgreSQL is up") {
+            words = child.output.split(whereSeparator: \.isWhitespace)
+            return words.count == 3
+        }
+        guard let port = Int(words[1]), let pid = Int32(words[2]) else {
+            throw ChildProcess.Failure("deploy/private-postgres: \(child.output)")
+        }
+        let server = Server(socket: String(words[0]), port: port, pid: pid)
+        let owner = try await TestDatabase(server: server, name: "postgres").connect()
+        try await owner.execute(script: "CREATE DATABASE billing")
+        await owner.close()
+        let template = TestDatabase(server: server, name: "billing")
+        try await template.applySchema()
+        let connection = try await template.connect()
+        for role in Role.allCases where role != .owner {
+            try await connection.execute(
+                script: "CREATE ROLE \(role.rawValue) LOGIN IN ROLE \(role.group)")
+        }
+        await connection.close()
+        return server
+    }
+}
+
+/// A database of a test.
+package struct TestDatabase: Sendable {
+    package let server: TemporaryPostgres.Server
+    package let name: String
+
+    /// A conninfo string.
+    package func connectionString(as role: TemporaryPostgres.Role = .owner) -> String {
+        "host=\(server.socket) port=\(server.port) dbname=\(name) user=\(role.rawValue)"
+    }
+
+    package func configuration(as role: TemporaryPostgres.Role = .owner) -> PostgresConfiguration {
+        PostgresConfiguration(connectionString: connectionString(as: role))
+    }
+
+    package func connect(
+        as role: TemporaryPostgres.Role = .owner
+    ) async throws -> PostgresConnection {
+        try await PostgresConnection.connect(configuration(as: role))
+    }
+
+    /// Runs statements on a connection of their own and returns the last one's rows.
+    @discardableResult
+    package func run(
+        _ script: String, as role: TemporaryPostgres.Role = .owner
+    ) async throws -> PostgresRows {
+        let connection = try await connect(as: role)
+        do {
+            let rows = try await connection.execute(script: script)
+            await connection.close()
+            return rows
+        } catch {
+            await connection.close()
+            throw error
+        }
+    }
+
+    /// Applies `schema.sql` as its head says. Throws psql's words when it fails.
+    package func applySchema() async throws {
+        let result = try await ChildProcess.run(
+            URL(filePath: "/usr/bin/psql"),
+            [
+                "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", connectionString(), "-f",
+                Checkout.file("schema.sql").path(),
+            ])
+        guard result.status == 0 else {
+            throw ChildProcess.Failure("schema.sql: \(result.errors)")
+        }
+    }
+}

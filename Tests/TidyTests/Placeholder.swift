@@ -1,0 +1,3 @@
+import Testing
+
+@Suite struct TidyPlaceholder { @Test func placeholder() { #expect(Bool(true)) } }

@@ -1,0 +1,3 @@
+import Testing
+
+@Suite struct TossPaymentsPlaceholder { @Test func placeholder() { #expect(Bool(true)) } }

@@ -1,0 +1,3 @@
+import Testing
+
+@Suite struct BillingdPlaceholder { @Test func placeholder() { #expect(Bool(true)) } }
