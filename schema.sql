@@ -150,9 +150,14 @@ COMMENT ON FUNCTION billing.is_dunning(interval[]) IS
 
 CREATE OR REPLACE FUNCTION billing.is_order_name(name text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT char_length(name) BETWEEN 1 AND 100 AND name !~ '[[:cntrl:]]' AND name ~ '\S' $$;
+    AS $$
+    SELECT char_length(name) BETWEEN 1 AND 100 AND name !~ '[[:cntrl:]]' AND name ~ '\S'
+       AND (char_length(name) <= 50
+            OR char_length(name) + char_length(regexp_replace(name, '[^\U00010000-\U0010FFFF]', '', 'g')) <= 100)
+    $$;
 COMMENT ON FUNCTION billing.is_order_name(text) IS
-    '1 to 100 characters, not blank, no control characters (Toss Payments, orderName).';
+    '1 to 100 characters, not blank, no control characters (Toss Payments, orderName). A character '
+    'beyond U+FFFF, such as an emoji, counts as two.';
 
 CREATE OR REPLACE FUNCTION billing.is_won(amount bigint) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -314,6 +319,8 @@ CREATE TABLE IF NOT EXISTS billing.subscriptions (
 CREATE INDEX IF NOT EXISTS subscriptions_due
     ON billing.subscriptions (next_charge_at) WHERE next_charge_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS subscriptions_customer ON billing.subscriptions (customer_key);
+CREATE INDEX IF NOT EXISTS subscriptions_set_aside
+    ON billing.subscriptions (subscription_id) WHERE held_reason IS NOT NULL;
 CREATE INDEX IF NOT EXISTS subscriptions_past_due
     ON billing.subscriptions (state) WHERE state IN ('past_due', 'suspended');
 
@@ -502,6 +509,7 @@ CREATE TABLE IF NOT EXISTS billing.events (
     charge_id bigint REFERENCES billing.charges,
     data jsonb NOT NULL DEFAULT '{}'
 );
+CREATE INDEX IF NOT EXISTS events_occurred ON billing.events USING brin (occurred_at);
 COMMENT ON TABLE billing.events IS
     'The outbox: written in the transaction that makes it true. LISTEN billing_events, then read '
     'rows after the last event_id you handled. Ids may become visible out of order: look back a little.';
@@ -591,7 +599,7 @@ BEGIN
     IF NEW.state <> OLD.state AND NOT (
         OLD.state IN ('open', 'held')
         OR (OLD.state = 'paid' AND NEW.state IN ('refunded', 'held'))
-        OR (OLD.state IN ('failed', 'skipped') AND NEW.state = 'held'))
+        OR (OLD.state IN ('failed', 'skipped', 'refunded') AND NEW.state = 'held'))
     THEN
         RAISE EXCEPTION 'charge % may not go from % to %', OLD.charge_id, OLD.state, NEW.state
             USING ERRCODE = 'check_violation';
@@ -663,7 +671,12 @@ CREATE OR REPLACE FUNCTION billing.guard_new_attempt() RETURNS trigger
     AS $$
 DECLARE
     previous billing.attempts;
+    charge_state text := (SELECT state FROM billing.charges WHERE charge_id = NEW.charge_id);
 BEGIN
+    IF charge_state <> 'open' THEN
+        RAISE EXCEPTION 'attempt % of charge %: the charge is %, not open', NEW.attempt_no,
+            NEW.charge_id, charge_state USING ERRCODE = 'check_violation';
+    END IF;
     IF NEW.attempt_no = 1 THEN
         RETURN NEW;
     END IF;
@@ -728,8 +741,15 @@ DECLARE
 BEGIN
     IF NEW.lease_owner IS DISTINCT FROM OLD.lease_owner OR NEW.lease_no <> OLD.lease_no
         OR NEW.period_index <> OLD.period_index
-        OR NEW.held_reason IS NOT NULL AND OLD.held_reason IS NULL
     THEN
+        RETURN NEW;
+    END IF;
+    IF NEW.held_reason IS NOT NULL AND OLD.held_reason IS NULL THEN
+        -- The worker sets a row aside together with its due time; the web app may only mend it.
+        IF NEW.next_charge_at IS NOT NULL OR became IS NOT NULL THEN
+            RAISE EXCEPTION 'subscriptions.held_reason: the worker sets it; null mends the row'
+                USING ERRCODE = 'check_violation', TABLE = 'subscriptions', COLUMN = 'held_reason';
+        END IF;
         RETURN NEW;
     END IF;
 
@@ -745,13 +765,16 @@ BEGIN
 
     -- An open attempt stays due whatever is wished: if money moved, it must be found.
     IF became = 'paused' AND NOT NEW.attempt_open THEN
-        NEW.next_charge_at := NULL;
+        -- A cancel that was to come still comes.
+        NEW.next_charge_at := CASE
+            WHEN NEW.open_charge_id IS NULL AND NEW.cancel_at <= NEW.period_at
+            THEN NEW.cancel_at END;
     ELSIF became = 'active' THEN
         NEW.held_reason := NULL;
+        IF OLD.held_reason IS NULL THEN
+            NEW.resumed_at := clock;
+        END IF;
         IF NEW.open_charge_id IS NULL THEN
-            IF OLD.held_reason IS NULL THEN
-                NEW.resumed_at := clock;
-            END IF;
             NEW.next_charge_at := NEW.period_at;
         ELSE
             NEW.state := 'past_due';
@@ -804,6 +827,10 @@ BEGIN
     IF NEW.state <> 'active' THEN
         RETURN NULL;
     END IF;
+    -- In the order in which workers lock them, and before their state is read: a record of "no
+    -- card" that is being written is waited for, and then undone.
+    PERFORM FROM billing.subscriptions WHERE customer_key = NEW.customer_key
+    ORDER BY subscription_id FOR NO KEY UPDATE;
     UPDATE billing.subscriptions
     SET next_charge_at = least(next_charge_at, billing.now())
     WHERE customer_key = NEW.customer_key AND state IN ('past_due', 'suspended')
@@ -871,16 +898,20 @@ CREATE OR REPLACE FUNCTION billing.subscribe(
 COMMENT ON FUNCTION billing.subscribe(text, text, timestamptz, bigint) IS
     'A new subscription; its first charge is due at starts_at: now means at once.';
 
-CREATE OR REPLACE FUNCTION billing.must_exist(subscription_id bigint, found boolean) RETURNS void
+-- The parameter is not called found: PL/pgSQL's own variable of that name would hide it.
+CREATE OR REPLACE FUNCTION billing.require_subscription(subscription_id bigint, is_there boolean)
+    RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
-    IF found IS NOT TRUE THEN
+    IF is_there IS NOT TRUE THEN
         RAISE EXCEPTION 'subscription_id: there is no subscription %', subscription_id
             USING ERRCODE = 'no_data_found';
     END IF;
 END
 $$;
+COMMENT ON FUNCTION billing.require_subscription(bigint, boolean) IS
+    'Raises "there is no subscription" unless it is there.';
 
 CREATE OR REPLACE FUNCTION billing.change_plan(subscription_id bigint, plan_id text)
     RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -888,7 +919,7 @@ CREATE OR REPLACE FUNCTION billing.change_plan(subscription_id bigint, plan_id t
 BEGIN
     UPDATE billing.subscriptions AS s SET plan_id = change_plan.plan_id
     WHERE s.subscription_id = change_plan.subscription_id;
-    PERFORM billing.must_exist(subscription_id, FOUND);
+    PERFORM billing.require_subscription(subscription_id, FOUND);
 END
 $$;
 COMMENT ON FUNCTION billing.change_plan(bigint, text) IS 'From the next charge on.';
@@ -899,7 +930,7 @@ CREATE OR REPLACE FUNCTION billing.change_amount(subscription_id bigint, amount 
 BEGIN
     UPDATE billing.subscriptions AS s SET amount = change_amount.amount
     WHERE s.subscription_id = change_amount.subscription_id;
-    PERFORM billing.must_exist(subscription_id, FOUND);
+    PERFORM billing.require_subscription(subscription_id, FOUND);
 END
 $$;
 COMMENT ON FUNCTION billing.change_amount(bigint, bigint) IS
@@ -920,7 +951,7 @@ BEGIN
         ELSE (SELECT c.period_end FROM billing.charges AS c WHERE c.charge_id = s.open_charge_id)
         END
     WHERE s.subscription_id = cancel.subscription_id;
-    PERFORM billing.must_exist(subscription_id, FOUND);
+    PERFORM billing.require_subscription(subscription_id, FOUND);
 END
 $$;
 COMMENT ON FUNCTION billing.cancel(bigint, text) IS
@@ -932,7 +963,7 @@ CREATE OR REPLACE FUNCTION billing.pause(subscription_id bigint)
 BEGIN
     UPDATE billing.subscriptions AS s SET state = 'paused'
     WHERE s.subscription_id = pause.subscription_id;
-    PERFORM billing.must_exist(subscription_id, FOUND);
+    PERFORM billing.require_subscription(subscription_id, FOUND);
 END
 $$;
 COMMENT ON FUNCTION billing.pause(bigint) IS
@@ -946,7 +977,7 @@ BEGIN
     WHERE s.subscription_id = resume.subscription_id
       AND (s.state IN ('paused', 'suspended', 'canceled') OR s.held_reason IS NOT NULL);
     IF NOT FOUND THEN
-        PERFORM billing.must_exist(subscription_id, EXISTS (
+        PERFORM billing.require_subscription(subscription_id, EXISTS (
             SELECT FROM billing.subscriptions AS s
             WHERE s.subscription_id = resume.subscription_id));
     END IF;
@@ -971,7 +1002,7 @@ BEGIN
     IF is_due THEN
         PERFORM pg_notify('billing_due', '');
     ELSE
-        PERFORM billing.must_exist(subscription_id, EXISTS (
+        PERFORM billing.require_subscription(subscription_id, EXISTS (
             SELECT FROM billing.subscriptions AS s
             WHERE s.subscription_id = retry_now.subscription_id));
     END IF;
@@ -990,7 +1021,7 @@ CREATE OR REPLACE FUNCTION billing.forecast(until timestamptz)
                s.open_charge_id, c.amount AS open_amount, c.period_end AS open_end,
                coalesce(s.amount, p.amount) AS amount,
                p.cycle::text <> s.cycle::text AS moves, p.cycle, s.cycle AS old_cycle,
-               s.anchor_at, s.anchor_index,
+               s.anchor_at, s.anchor_index, s.resumed_at, p.catch_up,
                coalesce(p.time_zone, (SELECT time_zone FROM billing.settings)) AS time_zone
         FROM billing.subscriptions AS s
         JOIN billing.plans AS p USING (plan_id)
@@ -1006,6 +1037,7 @@ CREATE OR REPLACE FUNCTION billing.forecast(until timestamptz)
     )
     SELECT subscription_id, period_index, next_charge_at, open_amount
     FROM anchored WHERE open_charge_id IS NOT NULL AND next_charge_at < until
+      AND (cancel_at IS NULL OR next_charge_at < cancel_at)
     UNION ALL
     SELECT a.subscription_id, n.n, greatest(n.starts_at, a.next_charge_at), a.amount
     FROM anchored AS a
@@ -1018,7 +1050,11 @@ CREATE OR REPLACE FUNCTION billing.forecast(until timestamptz)
                 / (86400 * greatest(1, extract(year FROM a.cycle) * 365
                    + extract(month FROM a.cycle) * 28 + extract(day FROM a.cycle)))))::int) AS g
     ) AS n
-    WHERE n.starts_at < until AND (a.cancel_at IS NULL OR n.starts_at < a.cancel_at)
+    WHERE isfinite(until) AND n.starts_at < until AND (a.cancel_at IS NULL OR n.starts_at < a.cancel_at)
+      -- Periods that will be skipped: paused, or missed under any catch-up but "each".
+      AND (a.resumed_at IS NULL OR n.starts_at >= a.resumed_at)
+      AND (a.catch_up = 'each' OR billing.now() < billing.period_start(
+          a.base_at, a.cycle, n.n + 1 - a.base_index, a.time_zone))
     $$;
 COMMENT ON FUNCTION billing.forecast(timestamptz) IS
     'What will be charged until then, as things stand and if every charge succeeds.';
@@ -1027,10 +1063,13 @@ CREATE OR REPLACE FUNCTION billing.audit()
     RETURNS TABLE (promise text, subscription_id bigint, charge_id bigint, detail text)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT 'one payment a period', c.subscription_id, min(c.charge_id),
-           count(*) || ' paid charges for period ' || c.period_index
-    FROM billing.charges AS c WHERE c.state IN ('paid', 'refunded')
-    GROUP BY c.subscription_id, c.period_index HAVING count(*) > 1
+    SELECT 'one payment a period', c.subscription_id, c.charge_id,
+           'attempt ' || a.attempt_no || ' was paid, too: ' || a.contradiction
+    FROM billing.attempts AS a JOIN billing.charges AS c USING (charge_id)
+    WHERE c.state IN ('paid', 'refunded') AND a.contradiction IS NOT NULL
+      AND (a.contradiction <> c.payment_key
+           OR EXISTS (SELECT FROM billing.attempts AS o
+                      WHERE o.charge_id = a.charge_id AND o.state = 'approved'))
     UNION ALL
     SELECT 'paid has a payment key', c.subscription_id, c.charge_id, 'state ' || c.state
     FROM billing.charges AS c
@@ -1074,6 +1113,14 @@ CREATE OR REPLACE FUNCTION billing.audit()
            'subscription points at ' || coalesce(s.open_charge_id::text, 'none')
     FROM billing.charges AS c JOIN billing.subscriptions AS s USING (subscription_id)
     WHERE c.state = 'open' AND s.open_charge_id IS DISTINCT FROM c.charge_id
+    UNION ALL
+    SELECT 'a running subscription has a next date', s.subscription_id, s.open_charge_id,
+           'state ' || s.state || ', nothing planned, nothing held'
+    FROM billing.subscriptions AS s
+    LEFT JOIN billing.charges AS c ON c.charge_id = s.open_charge_id
+    WHERE s.state IN ('active', 'past_due') AND s.next_charge_at IS NULL
+      AND s.held_reason IS NULL AND c.state IS DISTINCT FROM 'open'
+      AND c.state IS DISTINCT FROM 'held'
     UNION ALL
     SELECT 'an open charge is planned or suspended', c.subscription_id, c.charge_id,
            'nothing is planned, state ' || s.state
@@ -1132,7 +1179,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA billing FROM PUBLIC;
 GRANT USAGE ON SCHEMA billing TO billing_web, billing_worker, billing_report, billing_admin;
 GRANT EXECUTE ON FUNCTION billing.now(), billing.period_start(timestamptz, interval, integer, text),
     billing.is_cycle(interval), billing.is_dunning(interval[]), billing.is_order_name(text),
-    billing.is_won(bigint), billing.identity(), billing.must_exist(bigint, boolean)
+    billing.is_won(bigint), billing.identity(), billing.require_subscription(bigint, boolean)
     TO billing_web, billing_worker, billing_report, billing_admin;
 GRANT SELECT ON billing.settings TO billing_web, billing_worker, billing_report, billing_admin;
 
@@ -1175,6 +1222,9 @@ GRANT EXECUTE ON FUNCTION billing.forecast(timestamptz), billing.audit()
 GRANT UPDATE (mode, time_zone, paused, paused_reason, clock_offset, max_requests_per_minute,
     max_won_per_day, request_timeout, lease, late_bound, gap, last_send_age, hold_age,
     maximum_attempts) ON billing.settings TO billing_admin;
+GRANT INSERT (customer_key, plan_id, amount, billing_key_id, state, anchor_at, period_index,
+    cancel_at), UPDATE (plan_id, amount, billing_key_id, state, cancel_at, held_reason)
+    ON billing.subscriptions TO billing_admin;
 GRANT EXECUTE ON FUNCTION billing.adopt_database(text) TO billing_admin;
 
 COMMIT;

@@ -60,18 +60,21 @@ package struct DueSubscription: Sendable {
         package var id: ChargeID
         /// Frozen when the charge was opened.
         package var terms: Terms
+        /// A person must look before anything else happens to it.
+        package var isHeld: Bool
         /// Declined attempts so far: rungs of the dunning ladder used up.
         package var declines: Int
         /// Nil: opened, but nothing was ever sent for it (no card, or the worker died).
         package var attempt: LastAttempt?
-        /// The code that ended the attempt before the last.
+        /// The code that ended the attempt before the last, if that was made with the same card.
         package var earlierCode: String?
         package init(
-            id: ChargeID, terms: Terms, declines: Int, attempt: LastAttempt?,
+            id: ChargeID, terms: Terms, isHeld: Bool = false, declines: Int, attempt: LastAttempt?,
             earlierCode: String? = nil
         ) {
             self.id = id
             self.terms = terms
+            self.isHeld = isHeld
             self.declines = declines
             self.attempt = attempt
             self.earlierCode = earlierCode
@@ -100,12 +103,15 @@ package struct DueSubscription: Sendable {
         package var quietOver: Bool
         /// Times it was proven not to have left.
         package var notSents: Int
+        /// It is pinned to the secret key that the fleet uses now. Under another key the provider's
+        /// idempotency does not hold: such an attempt is only looked up.
+        package var sameKey: Bool
 
         package init(
             state: State, request: AttemptRequest, code: String? = nil, openedAt: Instant,
             finishedAt: Instant? = nil, everUnknown: Bool = false, inDoubt: Bool = true,
             absent: Bool = false, sends: Int = 1, lookups: Int = 0, notFounds: Int = 0,
-            quietOver: Bool = false, notSents: Int = 0
+            quietOver: Bool = false, notSents: Int = 0, sameKey: Bool = true
         ) {
             self.state = state
             self.request = request
@@ -120,6 +126,7 @@ package struct DueSubscription: Sendable {
             self.notFounds = notFounds
             self.quietOver = quietOver
             self.notSents = notSents
+            self.sameKey = sameKey
         }
     }
 

@@ -23,12 +23,14 @@ package struct Payment: Hashable, Sendable {
     package var card: String?
     /// `failure` of an aborted payment.
     package var failure: Answer?
+    /// What `failure` means for the card.
+    package var failureClass: DeclineClass
 
     package init(
         paymentKey: String, orderID: OrderID, status: Status, isBilling: Bool = true,
         currency: String = "KRW", totalAmount: Won, balanceAmount: Won? = nil,
         approvedAt: String? = nil, receiptURL: String? = nil, card: String? = nil,
-        failure: Answer? = nil
+        failure: Answer? = nil, failureClass: DeclineClass = .soft
     ) {
         self.paymentKey = paymentKey
         self.orderID = orderID
@@ -41,6 +43,12 @@ package struct Payment: Hashable, Sendable {
         self.receiptURL = receiptURL
         self.card = card
         self.failure = failure
+        self.failureClass = failureClass
+    }
+
+    /// Whether this is the end, without money, of the very order that was asked for.
+    package func isDead(as order: OrderID) -> Bool {
+        orderID == order && (status == .aborted || status == .expired)
     }
 
     /// Whether this payment is the one that `request` asked for.
@@ -75,6 +83,9 @@ package enum DeclineClass: Hashable, Sendable {
     case soft
     /// Soft the first time, hard when the same code answers the next attempt too.
     case softOnce
+    /// Soft the first time; when the same code answers the next attempt too, it is the row's data
+    /// that is wrong (an amount above what any card takes), and a person must look.
+    case softThenFault
     /// This card or billing key is finished.
     case hard
 }

@@ -16,10 +16,11 @@ package protocol Store: Sendable {
 /// Where the money moves: Toss Payments, or a script in tests.
 package protocol Gateway: Sendable {
     /// Exactly one request under the attempt's name. Never throws and cannot be cancelled: what is
-    /// on the wire ends in an answer or in `unknown`.
-    func charge(_ request: AttemptRequest) async -> Outcome
-    /// Asks for the payment of an order id.
-    func lookUp(_ orderID: OrderID) async -> LookUp
+    /// on the wire ends in an answer or, after `timeout` (the fleet's, of the claim it belongs to),
+    /// in `unknown`.
+    func charge(_ request: AttemptRequest, timeout: Duration) async -> Outcome
+    /// Asks for the payment of an order id, for at most `timeout`.
+    func lookUp(_ orderID: OrderID, timeout: Duration) async -> LookUp
 }
 
 /// Why the store did not do it.
@@ -105,6 +106,8 @@ package enum ProviderTask: Hashable, Sendable {
     package struct Doubt: Hashable, Sendable {
         package var lookups: Int
         package var notFounds: Int
+        /// A not-found counts, and the name could be sent again: without that, absence changes nothing
+        /// and the look-ups stay on their ladder.
         package var quietOver: Bool
         package init(lookups: Int, notFounds: Int, quietOver: Bool) {
             self.lookups = lookups

@@ -36,8 +36,11 @@ extension Work {
                 next: .after(Backoff.refused(number: number, jitter: jitter)))
         case .faultOfAll(let answer):
             if isRepeat { return unknown(number, answer) }
-            // The row keeps its due time; the worker stops claiming and probes (Worker).
-            return change(.refused(number: number, answer), next: .after(.zero))
+            // The worker stops claiming and probes one row at a time (Worker); the row waits as after
+            // any refusal, so that probes do not use up the attempts of one charge.
+            return change(
+                .refused(number: number, answer),
+                next: .after(Backoff.refused(number: number, jitter: jitter)))
         case .faultOfRow(let answer):
             if isRepeat { return unknown(number, answer) }
             return held(
@@ -82,7 +85,7 @@ extension Work {
             switch answer {
             case .notFound: continue
             case .found(let payment):
-                if payment.status == .aborted || payment.status == .expired { continue }
+                if payment.isDead(as: order) { continue }
                 // The name in hand may have been sent before: two payments are possible, a person
                 // must look.
                 if isRepeat { return held(nil, "paid under earlier order id \(order)") }
@@ -106,7 +109,7 @@ extension Work {
             switch answer {
             case .notFound: continue
             case .found(let payment):
-                if payment.status == .aborted || payment.status == .expired { continue }
+                if payment.isDead(as: order) { continue }
                 return adopted(payment, order, amount, unsent: nil)
             case .unclear, .faultOfAll:
                 return change(nil, next: .after(Backoff.lookUp(after: 1)))
@@ -119,10 +122,11 @@ extension Work {
 
     // MARK: Pieces
 
-    /// A card that works late is no reason to end the agreement; no card and no dunning left is.
+    /// A card that never worked in time is no reason to end the agreement: the next period tries it
+    /// again. No card, or no dunning left, is.
     private static func standing(after reason: FailReason) -> Transition.Standing? {
         switch reason {
-        case .superseded: nil
+        case .superseded: .pastDue
         case .exhausted, .noCard: .exhausted
         case .canceled: .canceled
         }
@@ -130,16 +134,17 @@ extension Work {
 
     private func found(_ payment: Payment, _ request: AttemptRequest) -> Transition {
         let answer = Answer(code: "LOOKED_UP", httpStatus: 200)
-        switch payment.status {
-        case .aborted, .expired:
+        if payment.isDead(as: request.orderID) {
             let failure = payment.failure ?? Answer(code: "ABORTED", httpStatus: 200)
-            return declined(request.number, failure, .soft)
+            return declined(request.number, failure, payment.failureClass)
+        }
+        switch payment.status {
         case .done where payment.answers(request):
             return paid(.approved(number: request.number, payment, answer), .paid(payment))
         case .canceled where payment.answers(request),
             .partialCanceled where payment.answers(request):
             return paid(.approved(number: request.number, payment, answer), .refunded(payment))
-        case .done, .canceled, .partialCanceled, .other:
+        case .done, .canceled, .partialCanceled, .aborted, .expired, .other:
             return held(nil, "the provider shows a payment that is not ours under this order id")
         }
     }
@@ -155,7 +160,13 @@ extension Work {
     }
 
     private func declined(_ number: Int, _ answer: Answer, _ kind: DeclineClass) -> Transition {
-        let isHard = kind == .hard || (kind == .softOnce && history.lastCode == answer.code)
+        let isRepeated = history.lastCode == answer.code
+        if kind == .softThenFault, isRepeated {
+            return held(
+                .declined(number: number, answer, killsKey: false),
+                "declined twice with \(answer.code)")
+        }
+        let isHard = kind == .hard || (kind == .softOnce && isRepeated)
         let change = Transition.AttemptChange.declined(
             number: number, answer, killsKey: isHard)
         // Hard: another card of the customer, if there is one, at once; otherwise the next claim

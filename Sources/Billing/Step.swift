@@ -22,6 +22,7 @@ package struct Step: Hashable, Sendable {
     /// The step of a due row. Total: every row gets one, a nonsensical row is held.
     package static func decide(_ row: DueSubscription, _ numbers: FleetNumbers) -> Step {
         guard let charge = row.charge else { return openPeriod(row) }
+        if charge.isHeld { return local(next: .never) }
         guard let attempt = charge.attempt else { return firstAttempt(row, charge, numbers) }
         if attempt.state == .open { return openAttempt(row, attempt, numbers) }
         return endedAttempt(row, charge, attempt, numbers)
@@ -72,7 +73,7 @@ package struct Step: Hashable, Sendable {
         if row.isCanceled { return local(.failed(.canceled), standing: .canceled, next: .never) }
         if row.state == .paused { return local(next: .never) }
         if let problem = row.problem { return hold(problem) }
-        if row.periodEnd <= row.now, row.catchUp != .each {
+        if row.periodEnd <= row.now, row.catchUp != .each || row.card == nil {
             return row.state == .active
                 ? local(.skipped(.missed), next: .advance)
                 : local(.failed(.noCard), standing: .exhausted, next: .advance)
@@ -89,8 +90,8 @@ package struct Step: Hashable, Sendable {
         if attempt.openedAt + numbers.holdAge <= row.now {
             return hold("unresolved: the provider gave no answer that ends the attempt in time")
         }
-        let mayLeave = !attempt.inDoubt || attempt.absent
-        if mayLeave, row.now < attempt.openedAt + numbers.lastSendAge {
+        let maySend = attempt.sameKey && row.now < attempt.openedAt + numbers.lastSendAge
+        if maySend, !attempt.inDoubt || attempt.absent {
             let earlier = names(row, through: attempt.request.number - 1)
             let task = ProviderTask.send(
                 attempt.request, earlier: earlier, isRepeat: attempt.inDoubt,
@@ -98,7 +99,8 @@ package struct Step: Hashable, Sendable {
             return Step(opensCharge: false, action: .ask(task, opensAttempt: false))
         }
         let doubt = ProviderTask.Doubt(
-            lookups: attempt.lookups, notFounds: attempt.notFounds, quietOver: attempt.quietOver)
+            lookups: attempt.lookups, notFounds: attempt.notFounds,
+            quietOver: attempt.quietOver && maySend)
         return Step(
             opensCharge: false, action: .ask(.resolve(attempt.request, doubt), opensAttempt: false))
     }

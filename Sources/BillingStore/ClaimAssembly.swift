@@ -7,15 +7,19 @@ extension ClaimRows {
         _ due: DueSubscription, _ step: Step, _ row: PostgresRow
     ) throws(PostgresError) {
         let opens = step.opensCharge
-        // An illegal row is held with a charge that says so; amounts are cut to what the ledger takes.
+        // A row that makes no sense is held by a charge that says so and carries none of it: the
+        // ledger would refuse an illegal amount, name or span.
+        let isIllegal = due.problem != nil
+        let end = due.periodEnd.microseconds
+        let start = due.periodStart.microseconds
         subscription.append(due.id.value)
         opensCharge.append(opens)
         periodIndex.append(Int32(due.periodIndex))
-        periodStart.append(PostgresTimestamp(microseconds: due.periodStart.microseconds))
-        periodEnd.append(PostgresTimestamp(microseconds: due.periodEnd.microseconds))
-        amount.append(due.terms.amount.value)
-        taxFree.append(due.terms.taxFreeAmount.value)
-        orderName.append(due.terms.orderName)
+        periodStart.append(PostgresTimestamp(microseconds: start))
+        periodEnd.append(PostgresTimestamp(microseconds: isIllegal ? max(end, start + 1) : end))
+        amount.append(isIllegal ? 0 : due.terms.amount.value)
+        taxFree.append(isIllegal ? 0 : due.terms.taxFreeAmount.value)
+        orderName.append(isIllegal ? "?" : due.terms.orderName)
         // The anchor moves with the charge that is opened, not before.
         anchorAt.append(try row.timestamp("anchor_at"))
         anchorIndex.append(Int32(try row.int("anchor_index")))
@@ -52,7 +56,9 @@ extension Claim {
             let last = due.charge?.attempt
             let history = Work.History(
                 declines: due.charge?.declines ?? 0, dunningSteps: due.dunningSteps,
-                lastCode: opensAttempt ? last?.code : due.charge?.earlierCode)
+                lastCode: opensAttempt
+                    ? (last?.request.billingKeyID == due.card?.id ? last?.code : nil)
+                    : due.charge?.earlierCode)
             work.append(
                 Work(
                     subscription: due.id, lease: due.lease, charge: charge, task: task,

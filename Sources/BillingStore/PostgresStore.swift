@@ -53,7 +53,7 @@ package struct PostgresStore: Store {
     package func claim(limit: Int) async throws(StoreError) -> Claim {
         do {
             return try await claimOnce(limit: limit)
-        } catch StoreError.failed(let reason) where limit > 1 {
+        } catch StoreError.failed(let reason) {
             // One row must be what breaks it: find it by claiming rows alone.
             log.warning(
                 "a claim failed and is repeated row by row", metadata: ["error": "\(reason)"])
@@ -153,12 +153,13 @@ extension PostgresStore {
         if claim.pausedReason != nil { return claim }
 
         let locked = try connection.query(ClaimSQL.lock(limit: limit))
-        if !locked.isEmpty {
-            var ids: [Int64] = []
-            for row in locked { ids.append(try row.int64(0)) }
-            try take(ids, identity, connection, &claim)
+        let ids = try Self.together(locked)
+        do {
+            if !ids.isEmpty { try take(ids, identity, connection, &claim) }
+        } catch  where ids.count == 1 {
+            throw RowFailure(subscription: ids[0], underlying: error)
         }
-        if locked.count == limit {
+        if locked.count == limit || ids.count < locked.count {
             claim.wake = .zero
         } else if let seconds = try connection.query(ClaimSQL.nextDue()).first?
             .doubleOrNil("seconds")
@@ -168,13 +169,40 @@ extension PostgresStore {
         return claim
     }
 
+    /// Those of the locked rows, oldest first, that are claimed together. A row that was claimed three
+    /// times without any record may be what kills the workers: it is claimed alone, so that it takes
+    /// no other row down with it.
+    private static func together(_ locked: PostgresRows) throws -> [Int64] {
+        var ids: [Int64] = []
+        for (index, row) in locked.enumerated() {
+            let id = try row.int64(0)
+            guard try row.int("claims") >= 3 else {
+                ids.append(id)
+                continue
+            }
+            if index == 0 { return [id] }
+        }
+        return ids
+    }
+
+    /// The one row of a claim broke it.
+    private struct RowFailure: Error {
+        var subscription: Int64
+        var underlying: any Error
+    }
+
     private static func take(
         _ ids: [Int64], _ identity: Identity, _ connection: isolated PostgresConnection,
         _ claim: inout Claim
     ) throws {
         var rows = ClaimRows()
         var decided: [(DueSubscription, Step)] = []
-        for row in try connection.query(ClaimSQL.read(ids)) {
+        let read = try connection.query(ClaimSQL.read(ids))
+        guard read.count == ids.count else {
+            // The foreign keys forbid it; somebody went around them.
+            throw StoreError.failed("a due subscription has no plan, or is there twice")
+        }
+        for row in read {
             let due = try row.dueSubscription()
             let step = Step.decide(due, claim.numbers)
             try rows.append(due, step, row)
@@ -199,37 +227,57 @@ extension PostgresStore {
         // Bounded: each round claims one row, or sets one aside.
         for _ in 0..<min(limit, 50) {
             do {
-                let one = try await claimOnce(limit: 1)
-                whole.numbers = one.numbers
-                whole.pausedReason = one.pausedReason
-                if one.work.isEmpty, one.local.isEmpty {
-                    whole.wake = one.wake
-                    break
-                }
-                whole.work += one.work
-                whole.local += one.local
-            } catch StoreError.failed(let reason) {
-                try await setOldestAside(reason: reason)
+                guard try await claimAlone(into: &whole) else { break }
+            } catch {
+                // What was claimed before is committed, and must be acted on.
+                if whole.work.isEmpty, whole.local.isEmpty { throw error }
+                break
             }
         }
         return whole
     }
 
-    /// The oldest due row alone breaks its claim: held with the database's reason.
-    private func setOldestAside(reason: String) async throws(StoreError) {
-        let id = try await translate { () async throws -> Int64? in
+    /// Claims one row, or sets it aside if it breaks its claim. False: nothing is due.
+    private func claimAlone(into whole: inout Claim) async throws(StoreError) -> Bool {
+        let identity = identity
+        let one: Claim
+        do {
+            one = try await claims.withConnection { connection in
+                try connection.transaction { connection in
+                    try Self.claim(limit: 1, identity, connection)
+                }
+            }
+        } catch let failure as RowFailure {
+            guard case .failed(let reason) = Self.sorted(failure) else {
+                throw Self.sorted(failure)
+            }
+            try await setAside(failure.subscription, reason: reason)
+            return true
+        } catch {
+            throw Self.sorted(error)
+        }
+        whole.numbers = one.numbers
+        whole.pausedReason = one.pausedReason
+        whole.work += one.work
+        whole.local += one.local
+        guard one.work.isEmpty, one.local.isEmpty else { return true }
+        whole.wake = one.wake
+        return false
+    }
+
+    /// The row alone breaks its claim: held with the database's reason.
+    private func setAside(_ id: Int64, reason: String) async throws(StoreError) {
+        let isDone = try await translate { () async throws -> Bool in
             try await claims.withConnection { connection in
                 try connection.transaction { connection in
-                    guard let row = try connection.query(ClaimSQL.lock(limit: 1)).first else {
-                        return nil
-                    }
-                    let id = try row.int64(0)
+                    // Mended or claimed by somebody meanwhile: left alone.
+                    guard try !connection.query(ClaimSQL.lock(id)).isEmpty else { return false }
                     _ = try connection.query(ClaimSQL.setAside(id, reason: reason))
-                    return id
+                    return true
                 }
             }
         }
-        if let id {
+        if isDone {
             log.error(
                 "a row makes no sense and was set aside: mend it, then SELECT billing.resume(id)",
                 metadata: ["subscription": "\(id)", "error": "\(reason)"])
@@ -261,32 +309,41 @@ extension PostgresStore {
         }
     }
 
-    /// Sorts what went wrong: gone, forbidden, or broken.
     private func translate<Result: Sendable>(
         _ body: () async throws -> Result
     ) async throws(StoreError) -> Result {
         do {
             return try await body()
-        } catch let error as StoreError {
-            throw error
-        } catch let error as PostgresError {
-            if error.outcomeUnknown {
-                throw .unavailable(error.description, mayHaveCommitted: true)
-            }
-            if error.isConnectionLost || error.isRetryable || error.kind == .deadline {
-                throw .unavailable(error.description, mayHaveCommitted: false)
-            }
-            // 42501 insufficient_privilege, 42P01 undefined_table, 3F000 invalid_schema_name,
-            // 28xxx authorization: the same for every row.
-            if let state = error.sqlState,
-                state.hasPrefix("28")
-                    || ["42501", "42P01", "42703", "42883", "3F000"].contains(state)
-            {
-                throw .refused(error.description)
-            }
-            throw .failed(error.description)
         } catch {
-            throw .failed("\(type(of: error))")
+            throw Self.sorted(error)
         }
     }
+
+    /// Sorts what went wrong: gone for now, the same for every row, or this row's doing.
+    private static func sorted(_ error: any Error) -> StoreError {
+        switch error {
+        case let error as StoreError: return error
+        case let failure as RowFailure: return sorted(failure.underlying)
+        case let error as PostgresError:
+            if error.outcomeUnknown {
+                return .unavailable(error.description, mayHaveCommitted: true)
+            }
+            if error.isRetryable || error.isOfClass(passing) {
+                return .unavailable(error.description, mayHaveCommitted: false)
+            }
+            // Only what values of one row can cause is that row's doing.
+            if error.kind == .server, !error.isOfClass(systemic) {
+                return .failed(error.description)
+            }
+            return .refused(error.description)
+        default: return .failed("\(type(of: error))")
+        }
+    }
+
+    /// SQLSTATE classes of a server that cannot now: a transaction left behind (25), a statement that
+    /// a pooler lost (26), no room (53), objects in use (55), somebody's hand (57), disks (58), damage
+    /// (XX), a transaction that could not go on (40), a standby (0A).
+    private static let passing = ["25", "26", "40", "53", "55", "57", "58", "XX", "0A"]
+    /// Rights (28, 42) and schema (3D, 3F): the same for every row.
+    private static let systemic = ["28", "3D", "3F", "42"]
 }

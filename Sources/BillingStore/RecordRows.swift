@@ -61,6 +61,7 @@ struct RecordRows {
         case nil: break
         case .approved(let attempt, let paid, let reply):
             (kind, number, answer, payment) = ("approved", attempt, reply, paid)
+            order = paid.orderID
         case .declined(let attempt, let reply, let killsKey):
             (kind, number, answer, kills) = ("declined", attempt, reply, killsKey)
         case .refused(let attempt, let reply): (kind, number, answer) = ("refused", attempt, reply)

@@ -35,25 +35,34 @@ enum RecordSQL {
                 next_seconds, next_step, next_at, ord)
         ), known AS (
             SELECT i.*, s.state AS was, s.cancel_at, s.attempt_open, s.period_index,
+                   s.open_charge_id AS open_charge, s.next_charge_at AS next_was,
+                   s.customer_key, s.billing_key_id AS own_card,
                    s.lease_no = i.lease_no AND s.lease_until IS NOT NULL AS holds,
                    s.lease_no = i.lease_no AND s.lease_until IS NULL AS released,
                    c.state AS charge_was, c.period_end, c.amount AS won,
                    c.payment_key AS known_payment, c.period_index AS charge_period,
-                   a.state AS attempt_was, a.billing_key_id, a.unknown_since, p.dunning,
+                   a.state AS attempt_was, a.contradiction AS noted, a.billing_key_id, p.dunning,
                    p.on_exhausted, p.catch_up, b.clock, g.gap
             FROM input AS i
             CROSS JOIN (SELECT billing.now() AS clock) AS b
             CROSS JOIN (SELECT gap FROM billing.settings) AS g
             JOIN billing.subscriptions AS s USING (subscription_id)
             JOIN billing.plans AS p USING (plan_id)
-            LEFT JOIN billing.charges AS c ON c.charge_id = i.charge_id
+            -- After a failover that lost rows their ids are issued again: news finds its own charge,
+            -- and an approval its own order id, or nothing.
+            LEFT JOIN billing.charges AS c
+                ON c.charge_id = i.charge_id AND c.subscription_id = i.subscription_id
             LEFT JOIN billing.attempts AS a
-                ON a.charge_id = i.charge_id AND a.attempt_no = i.attempt_no
+                ON a.charge_id = c.charge_id AND a.attempt_no = i.attempt_no
+                AND (i.attempt_kind <> 'approved' OR a.order_id = i.paid_order)
         ), judged AS (
             SELECT k.*, CASE
                 WHEN attempt_kind = 'approved' THEN CASE
-                    WHEN attempt_was = 'approved' THEN 'repeated'
-                    WHEN attempt_was = 'open' AND charge_was IN ('open', 'held') THEN 'applied'
+                    WHEN charge_was IS NULL OR attempt_was IS NULL THEN 'stale'
+                    WHEN attempt_was = 'approved' AND known_payment = payment_key
+                        OR noted = payment_key THEN 'repeated'
+                    WHEN attempt_was = 'open' AND (charge_was = 'open'
+                        OR charge_was = 'held' AND known_payment IS NULL) THEN 'applied'
                     ELSE 'contradiction' END
                 WHEN attempt_kind = 'earlier_paid' THEN CASE
                     WHEN known_payment = payment_key THEN 'repeated'
@@ -74,8 +83,9 @@ enum RecordSQL {
                     WHEN 'refused' THEN 'refused'
                     WHEN 'earlier_paid' THEN CASE WHEN attempt_no IS NOT NULL THEN 'refused' END
                 END AS attempt_becomes,
-                charge_kind IN ('paid', 'free', 'refunded', 'failed', 'skipped')
-                    AND verdict = 'applied' AS closes,
+                -- Null where nothing is said of the charge: not true, but not null either.
+                (charge_kind IN ('paid', 'free', 'refunded', 'failed', 'skipped')
+                    AND verdict = 'applied') IS TRUE AS closes,
                 CASE WHEN verdict = 'contradiction' THEN was
                     ELSE CASE standing
                     WHEN 'good' THEN
@@ -92,7 +102,9 @@ enum RecordSQL {
             FROM judged AS j
         ), planned AS (
             SELECT e.*, CASE
-                WHEN verdict = 'contradiction' THEN NULL
+                -- The news of another period does not stop this one.
+                WHEN verdict = 'contradiction' THEN
+                    CASE WHEN open_charge IS DISTINCT FROM charge_id THEN next_was END
                 WHEN closes THEN CASE
                     WHEN cancel_at <= period_end AND becomes <> 'canceled' THEN cancel_at
                     WHEN becomes IN ('canceled', 'suspended', 'paused') THEN NULL
@@ -100,22 +112,31 @@ enum RecordSQL {
                         THEN clock + interval '1 day'
                     ELSE period_end END
                 WHEN becomes = 'canceled' OR next_kind = 'never' THEN NULL
+                -- A person must look first.
+                WHEN charge_was = 'held' THEN NULL
                 -- What may be under way is followed to its end, paused or not.
                 WHEN attempt_kind IN ('not_sent', 'unknown', 'looked_up_nothing',
                                       'looked_up_absent', 'looked_up_unclear')
                     THEN clock + make_interval(secs => next_seconds)
-                WHEN becomes = 'paused' THEN NULL
+                WHEN becomes = 'paused' THEN
+                    CASE WHEN next_kind = 'at' AND open_charge IS NULL THEN next_at END
                 ELSE least(
                     CASE next_kind
                         WHEN 'after' THEN clock + make_interval(secs => next_seconds)
                         WHEN 'dunning' THEN least(period_end, clock
                             + coalesce(dunning[next_step + 1], gap))
                         WHEN 'seal_after_gap' THEN clock + gap
-                        WHEN 'period_end' THEN period_end
+                        -- A card that came since the claim found none is tried at once.
+                        WHEN 'period_end' THEN CASE WHEN EXISTS (
+                            SELECT FROM billing.billing_keys AS k
+                            WHERE k.customer_key = e.customer_key AND k.state = 'active'
+                              AND (e.own_card IS NULL OR k.billing_key_id = e.own_card))
+                            THEN clock ELSE period_end END
                         WHEN 'at' THEN next_at END,
                     -- A cancel ends dunning at once, but a seal that waits for its gap or for an
                     -- answer of the provider goes on waiting.
-                    CASE WHEN cancel_at > clock OR attempt_becomes IS NOT NULL
+                    CASE WHEN cancel_at > clock
+                             OR cancel_at IS NOT NULL AND attempt_becomes IS NOT NULL
                          THEN greatest(cancel_at, clock) END)
                 END AS next_charge_at
             FROM effect AS e
@@ -147,9 +168,9 @@ enum RecordSQL {
             UPDATE billing.attempts AS a SET contradiction = e.payment_key
             FROM effect AS e
             WHERE a.charge_id = e.charge_id
-              AND (e.verdict = 'contradiction' AND a.attempt_no = e.attempt_no
-                   OR e.verdict = 'applied' AND e.attempt_kind = 'earlier_paid'
-                      AND a.order_id = e.paid_order)
+              AND a.order_id = e.paid_order
+              AND (e.verdict = 'contradiction'
+                   OR e.verdict = 'applied' AND e.attempt_kind = 'earlier_paid')
         ), charge_written AS (
             UPDATE billing.charges AS c
             SET state = coalesce(e.charge_becomes, c.state),

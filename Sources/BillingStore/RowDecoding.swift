@@ -43,7 +43,7 @@ extension PostgresRow {
                 amount: Won(try int64("charge_amount")),
                 taxFreeAmount: Won(try int64("charge_tax_free")),
                 orderName: try string("charge_name")),
-            declines: try int("declines"),
+            isHeld: try bool("is_held"), declines: try int("declines"),
             attempt: try lastAttempt(),
             earlierCode: try stringOrNil("earlier_code"))
     }
@@ -72,7 +72,7 @@ extension PostgresRow {
             lookups: try int("lookups"),
             notFounds: try int("not_founds"),
             quietOver: try bool("quiet_over"),
-            notSents: try int("not_sents"))
+            notSents: try int("not_sents"), sameKey: try bool("same_key"))
     }
 
     /// The fleet's numbers of one row of ``ClaimSQL/permission(fingerprint:mode:schemaVersion:)``.

@@ -18,6 +18,22 @@ static inline CURLcode billingd_curl_set_list(CURL *easy, CURLoption option,
 static inline CURLcode billingd_curl_set_size(CURL *easy, CURLoption option, curl_off_t value) {
     return curl_easy_setopt(easy, option, value);
 }
+/* CURLOPT_PROTOCOLS_STR came with 7.85 and replaced a bit mask; QUICK_EXIT came with 7.87. */
+static inline CURLcode billingd_curl_set_protocols(CURL *easy, int with_plain_http) {
+#if LIBCURL_VERSION_NUM >= 0x075500
+    return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, with_plain_http ? "http,https" : "https");
+#else
+    return curl_easy_setopt(easy, CURLOPT_PROTOCOLS,
+                            (long)(CURLPROTO_HTTPS | (with_plain_http ? CURLPROTO_HTTP : 0)));
+#endif
+}
+static inline void billingd_curl_set_quick_exit(CURL *easy) {
+#if LIBCURL_VERSION_NUM >= 0x075700
+    (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+#else
+    (void)easy;
+#endif
+}
 typedef size_t (*billingd_curl_data)(char *bytes, size_t size, size_t count, void *context);
 static inline CURLcode billingd_curl_set_callback(CURL *easy, CURLoption function,
                                                   billingd_curl_data callback, CURLoption data,

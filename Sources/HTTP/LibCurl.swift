@@ -103,7 +103,14 @@ import Synchronization
         for waiter in waiters { waiter() }
     }
 
+    /// Longest wait between hand-over and start, 5 s: the caller checked that the lease outlives the
+    /// request, and that check must still hold.
+    private static let longestWait = Duration.seconds(5)
+
     private func start(_ transfer: Transfer) {
+        guard transfer.age < Self.longestWait else {
+            return transfer.fail(.timeout, curlCode: 28, mayHaveLeft: false)
+        }
         guard let easy = unsafe spare.popLast() ?? curl_easy_init() else {
             return transfer.fail(.other, curlCode: 27, mayHaveLeft: false)
         }
@@ -124,7 +131,10 @@ import Synchronization
             let code = unsafe billingd_curl_result(message)
             let transfer = unsafe transfers.removeValue(forKey: easy)
             unsafe transfer?.finish(easy, code)
-            unsafe curl_multi_remove_handle(multi, easy)
+            // Its buffers are libcurl's until here.
+            withExtendedLifetime(transfer) {
+                _ = unsafe curl_multi_remove_handle(multi, easy)
+            }
             // Handles are kept for their allocations; connections belong to the multi.
             if unsafe spare.count < 1_024 {
                 unsafe curl_easy_reset(easy)
@@ -160,6 +170,9 @@ import Synchronization
 
     deinit { unsafe curl_slist_free_all(list) }
 
+    /// Since the hand-over.
+    var age: Duration { ContinuousClock.now - began }
+
     /// Sets every option explicitly; false if libcurl refuses one.
     func configure(_ easy: UnsafeMutableRawPointer) -> Bool {
         var isFine = true
@@ -170,7 +183,12 @@ import Synchronization
             isFine = unsafe billingd_curl_set_text(easy, option, value) == CURLE_OK && isFine
         }
         set(CURLOPT_URL, request.url)
-        set(CURLOPT_PROTOCOLS_STR, configuration.allowsPlainHTTP ? "http,https" : "https")
+        isFine =
+            unsafe billingd_curl_set_protocols(easy, configuration.allowsPlainHTTP ? 1 : 0)
+            == CURLE_OK
+            && isFine
+        // A transfer that times out must not wait for its resolver's thread: that would stop all.
+        unsafe billingd_curl_set_quick_exit(easy)
         // HTTP/2 repeats refused streams by itself, and one broken connection would make every
         // charge on it unknown.
         set(CURLOPT_HTTP_VERSION, billingd_curl_http_1_1)
@@ -183,7 +201,11 @@ import Synchronization
         set(CURLOPT_SSLVERSION, billingd_curl_tls_1_2)
         set(CURLOPT_TCP_KEEPALIVE, 1)
         set(CURLOPT_MAXAGE_CONN, milliseconds(configuration.maximumConnectionAge) / 1_000)
-        if let file = configuration.caFile { set(CURLOPT_CAINFO, file) }
+        if let file = configuration.caFile {
+            set(CURLOPT_CAINFO, file)
+            // The distribution's folder of certificates would be trusted beside it.
+            isFine = unsafe billingd_curl_set_text(easy, CURLOPT_CAPATH, nil) == CURLE_OK && isFine
+        }
         if let proxy = configuration.proxy {
             set(CURLOPT_PROXY, proxy)
             set(CURLOPT_HTTPPROXYTUNNEL, 1)

@@ -12,6 +12,7 @@ import Glibc
 
     /// Connects, blocking; `connect_timeout` bounds each host and address.
     init(_ configuration: PostgresConfiguration) throws(PostgresError) {
+        try Self.check(configuration.connectionString)
         let keywords = configuration.keywords
         var names = unsafe keywords.map { unsafe UnsafePointer(strdup($0.0)) }
         var values = unsafe keywords.map { unsafe UnsafePointer(strdup($0.1)) }
@@ -44,6 +45,20 @@ import Glibc
 
     deinit { unsafe PQfinish(connection) }
 
+    /// libpq quotes a string that it cannot read, password and all: such a one is refused here.
+    private static func check(_ connectionString: String) throws(PostgresError) {
+        guard !connectionString.isEmpty else { return }
+        guard let parsed = unsafe PQconninfoParse(connectionString, nil) else {
+            throw PostgresError(
+                kind: .connection,
+                message:
+                    "the connection string cannot be read (it is not shown: a password may be in "
+                    + "it); it is a URI, whose special characters are percent-encoded, or key=value "
+                    + "pairs")
+        }
+        unsafe PQconninfoFree(parsed)
+    }
+
     var isHealthy: Bool { unsafe PQstatus(connection) == CONNECTION_OK }
     var isIdle: Bool { unsafe PQtransactionStatus(connection) == PQTRANS_IDLE }
     /// SQLSTATE of the last notice or warning since it was cleared.
@@ -66,8 +81,10 @@ import Glibc
                 continue
             }
             guard !text.utf8.contains(0) else {
+                // What the server would say of it: character_not_in_repertoire.
                 throw PostgresError(
-                    kind: .decoding, message: "a text parameter contains a NUL character")
+                    kind: .server, message: "a text parameter contains a NUL character",
+                    sqlState: "22021")
             }
             unsafe texts.append(strdup(text))
         }

@@ -39,8 +39,8 @@ package actor PostgresConnection {
 
     private func open() throws(PostgresError) { handle = try LibPQ(configuration) }
 
-    /// Whether it can still be used.
-    package var isOpen: Bool { handle?.isHealthy ?? false }
+    /// Whether it can still be used: connected, and in no transaction that was left behind.
+    package var isOpen: Bool { handle.map { $0.isHealthy && $0.isIdle } ?? false }
 
     package func close() { handle = nil }
 
@@ -80,6 +80,15 @@ package actor PostgresConnection {
         }
     }
 
+    /// What values look like is set here, too: the environment (PGDATESTYLE) beats start-up options,
+    /// and a pooler drops them.
+    private static let begin = """
+        BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+        SELECT set_config('synchronous_commit', 'on', true),
+               set_config('search_path', '', true), set_config('DateStyle', 'ISO', true),
+               set_config('IntervalStyle', 'postgres', true), set_config('TimeZone', 'UTC', true)
+        """
+
     /// Runs `body` between BEGIN and COMMIT (READ COMMITTED). Its first statement sets
     /// `synchronous_commit` for this transaction, because the environment and role settings can
     /// turn it off behind our back.
@@ -89,16 +98,16 @@ package actor PostgresConnection {
     package func transaction<Result: Sendable>(
         _ body: @Sendable (isolated PostgresConnection) throws -> Result
     ) throws -> Result {
-        try execute(
-            script: """
-                BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
-                SELECT set_config('synchronous_commit', 'on', true)
-                """, deadline: .seconds(10))
         let result: Result
         do {
+            try execute(script: Self.begin, deadline: .seconds(10))
             result = try body(self)
         } catch {
             rollBack()
+            // A server that takes no writes any more: the next connection may find one that does.
+            if let state = (error as? PostgresError)?.sqlState, ["25006", "0A000"].contains(state) {
+                handle = nil
+            }
             throw error
         }
         try commit()

@@ -50,6 +50,11 @@ package struct PostgresError: Error, Sendable, CustomStringConvertible,
         return sqlState.hasPrefix("53") || Self.passing.contains(sqlState)
     }
 
+    /// Whether the SQLSTATE is of one of these classes (its first two characters).
+    package func isOfClass(_ classes: [String]) -> Bool {
+        sqlState.map { state in classes.contains { state.hasPrefix($0) } } ?? false
+    }
+
     // admin_shutdown, crash_shutdown, cannot_connect_now, database_dropped
     private static let shutdown: Set<String> = ["57P01", "57P02", "57P03", "57P05"]
     // serialization, deadlock, lock_not_available, query_canceled (our own timeouts),

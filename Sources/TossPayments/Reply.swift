@@ -41,7 +41,7 @@ enum Reply {
     }
 
     /// At most 500 characters, no control characters: it goes into the ledger and to people.
-    private static func tidy(_ text: String) -> String {
+    fileprivate static func tidy(_ text: String) -> String {
         String(
             String.UnicodeScalarView(
                 text.unicodeScalars.filter { $0.properties.generalCategory != .control }
@@ -92,6 +92,28 @@ private struct PaymentShape: Decodable {
     var card: Card?
     var failure: Failure?
 
+    /// Strict in what tells one payment from another, lenient in all else: a field that the provider
+    /// changes or leaves out must not make every approval unreadable.
+    init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        orderId = try fields.decode(String.self, forKey: .orderId)
+        status = try fields.decode(String.self, forKey: .status)
+        totalAmount = try fields.decode(Int64.self, forKey: .totalAmount)
+        paymentKey = (try? fields.decode(String.self, forKey: .paymentKey)) ?? ""
+        type = (try? fields.decode(String.self, forKey: .type)) ?? ""
+        currency = (try? fields.decode(String.self, forKey: .currency)) ?? ""
+        balanceAmount = try? fields.decode(Int64.self, forKey: .balanceAmount)
+        approvedAt = try? fields.decode(String.self, forKey: .approvedAt)
+        receipt = try? fields.decode(Receipt.self, forKey: .receipt)
+        card = try? fields.decode(Card.self, forKey: .card)
+        failure = try? fields.decode(Failure.self, forKey: .failure)
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case paymentKey, orderId, status, type, currency, totalAmount, balanceAmount, approvedAt
+        case receipt, card, failure
+    }
+
     struct Receipt: Decodable { var url: String? }
     struct Failure: Decodable {
         var code: String
@@ -105,19 +127,32 @@ private struct PaymentShape: Decodable {
         var cardType: String?
         var ownerType: String?
         var approveNo: String?
+
+        /// Without what the ledger's jsonb does not take.
+        var tidied: Card {
+            Card(
+                number: number.map(Reply.tidy), issuerCode: issuerCode.map(Reply.tidy),
+                acquirerCode: acquirerCode.map(Reply.tidy), cardType: cardType.map(Reply.tidy),
+                ownerType: ownerType.map(Reply.tidy), approveNo: approveNo.map(Reply.tidy))
+        }
     }
 
     var payment: Payment {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
-        let cardText = card.flatMap { try? encoder.encode($0) }
+        let cardText = card.flatMap { try? encoder.encode($0.tidied) }
             .map { String(decoding: $0, as: UTF8.self) }
+        // Longer than documented or not printable: as good as none, and no approval without one.
+        let isKey = paymentKey.utf8.count <= 200 && paymentKey == Reply.tidy(paymentKey)
         return Payment(
-            paymentKey: paymentKey, orderID: OrderID(stored: orderId), status: state,
+            paymentKey: isKey ? paymentKey : "", orderID: OrderID(stored: orderId), status: state,
             isBilling: type == "BILLING", currency: currency, totalAmount: Won(totalAmount),
             balanceAmount: balanceAmount.map { Won($0) }, approvedAt: approvedAt,
-            receiptURL: receipt?.url.map { String($0.prefix(500)) }, card: cardText,
-            failure: failure.map { Answer(code: $0.code, message: $0.message, httpStatus: 200) })
+            receiptURL: receipt?.url.map(Reply.tidy), card: cardText,
+            failure: failure.map {
+                Answer(
+                    code: Reply.tidy($0.code), message: $0.message.map(Reply.tidy), httpStatus: 200)
+            }, failureClass: failure.map { DeclineClass(failure: $0.code) } ?? .soft)
     }
 
     private var state: Payment.Status {

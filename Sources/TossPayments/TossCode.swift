@@ -4,7 +4,8 @@ import Billing
 /// message: a 400 may be an open outcome, a decline is a 403, a wrong URL a 404.
 package enum TossCode {
     package enum Class: Hashable, Sendable {
-        case transient, unknown, soft, softOnce, hard, faultOfRow, faultOfAll, duplicate
+        case transient, unknown, soft, softOnce, softThenFault, hard, faultOfRow, faultOfAll,
+            duplicate
     }
 
     /// The class of an answer to an approve. Codes that are not listed are unknown, and so is every
@@ -29,7 +30,8 @@ package enum TossCode {
         // Declined, final the second time.
         "INVALID_REJECT_CARD": .softOnce,
         "EXCEED_MAX_AUTH_COUNT": .softOnce,
-        "EXCEED_MAX_AMOUNT": .softOnce,
+        // Declined, the row's fault the second time.
+        "EXCEED_MAX_AMOUNT": .softThenFault,
         // This card or key is finished.
         "INVALID_BILL_KEY_REQUEST": .hard,
         "ALREADY_REMOVED_BILLING_KEY": .hard,
@@ -96,6 +98,19 @@ package enum TossCode {
     ]
 }
 
+extension DeclineClass {
+    /// What the failure code of an aborted payment says of the card. The payment is over whatever the
+    /// code, so one that is no decline counts as soft.
+    init(failure code: String) {
+        switch TossCode.table[code] {
+        case .hard: self = .hard
+        case .softOnce: self = .softOnce
+        case .softThenFault: self = .softThenFault
+        default: self = .soft
+        }
+    }
+}
+
 extension Outcome {
     /// The outcome of an error answer to an approve.
     init(_ answer: Answer, status: Int) {
@@ -104,6 +119,7 @@ extension Outcome {
         case .unknown: self = .unknown(answer)
         case .soft: self = .declined(answer, .soft)
         case .softOnce: self = .declined(answer, .softOnce)
+        case .softThenFault: self = .declined(answer, .softThenFault)
         case .hard: self = .declined(answer, .hard)
         case .faultOfRow: self = .faultOfRow(answer)
         case .faultOfAll: self = .faultOfAll(answer)

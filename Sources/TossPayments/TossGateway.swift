@@ -19,7 +19,7 @@ package struct TossGateway: Gateway {
     }
 
     /// `POST /v1/billing/{billingKey}`, exactly once.
-    package func charge(_ request: AttemptRequest) async -> Outcome {
+    package func charge(_ request: AttemptRequest, timeout: Duration) async -> Outcome {
         let key = request.billingKey.reveal()
         guard Self.isLegal(key, 8...200, extra: "_=-"),
             Self.isLegal(request.orderID.value, 6...64, extra: "_-")
@@ -32,7 +32,7 @@ package struct TossGateway: Gateway {
             url: "\(endpoint.base)/v1/billing/\(path)",
             headers: headers + [
                 ("Content-Type", "application/json"), ("Idempotency-Key", request.orderID.value),
-            ])
+            ], timeout: timeout)
         do {
             return outcome(try await client.send(call))
         } catch {
@@ -42,12 +42,12 @@ package struct TossGateway: Gateway {
     }
 
     /// `GET /v1/payments/orders/{orderId}`.
-    package func lookUp(_ orderID: OrderID) async -> LookUp {
+    package func lookUp(_ orderID: OrderID, timeout: Duration) async -> LookUp {
         guard Self.isLegal(orderID.value, 6...64, extra: "_-") else {
             return .unclear(Answer(code: "ILLEGAL_KEY_OR_ORDER_ID"))
         }
         do {
-            return lookUp(try await client.send(get(orderID.value)))
+            return lookUp(try await client.send(get(orderID.value, timeout)))
         } catch {
             return .unclear(Self.answer(error))
         }
@@ -86,9 +86,10 @@ package struct TossGateway: Gateway {
         return .unclear(answer)
     }
 
-    private func get(_ order: String) -> HTTPRequest {
+    private func get(_ order: String, _ timeout: Duration) -> HTTPRequest {
         HTTPRequest(
-            method: .get, url: "\(endpoint.base)/v1/payments/orders/\(order)", headers: headers)
+            method: .get, url: "\(endpoint.base)/v1/payments/orders/\(order)", headers: headers,
+            timeout: timeout)
     }
 
     private var headers: [(name: String, value: String)] {
@@ -132,7 +133,8 @@ extension TossGateway {
 
     /// Asks for a payment that cannot exist: the answer tells whether the key is taken.
     package func probe() async -> ProbeResult {
-        switch await lookUp(OrderID(stored: "billingd-check-no-such-order")) {
+        let order = OrderID(stored: "billingd-check-no-such-order")
+        switch await lookUp(order, timeout: .seconds(65)) {
         case .notFound, .found:
             return ProbeResult(text: "\(endpoint.base) answers and takes the key")
         case .faultOfAll(let answer):

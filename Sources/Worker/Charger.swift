@@ -18,9 +18,10 @@ package struct Charger: Sendable {
 
     /// Asks the provider what `work` calls for. Never throws; ends when the provider answered or
     /// the gateway gave up.
-    func run(_ work: Work, deadline: Duration, epoch: Int) async -> Ending {
+    func run(_ work: Work, under terms: Batch.Terms) async -> Ending {
         let start = time.now()
-        var conversation = Conversation(deadline: deadline, epoch: epoch)
+        var conversation = Conversation(
+            deadline: terms.deadline, requestTimeout: terms.requestTimeout, epoch: terms.epoch)
         let ending: Ending
         if maySend(conversation) {
             switch work.task {
@@ -45,6 +46,7 @@ package struct Charger: Sendable {
     /// What one work heard from the provider.
     fileprivate struct Conversation {
         let deadline: Duration
+        let requestTimeout: Duration
         let epoch: Int
         var sign = ClaimBrake.Sign.none
         var fault: Answer?
@@ -61,7 +63,7 @@ package struct Charger: Sendable {
         // The look-ups took their time, or the process stood still: a request that starts now must
         // still end within the lease.
         guard maySend(conversation) else { return .release }
-        let outcome = await gateway.charge(request)
+        let outcome = await gateway.charge(request, timeout: conversation.requestTimeout)
         conversation.note(outcome)
         if needsLookUp(outcome, isRepeat: isRepeat) {
             let doubt = ProviderTask.Doubt(lookups: 0, notFounds: 0, quietOver: false)
@@ -93,13 +95,13 @@ package struct Charger: Sendable {
         for order in orders {
             let answer = await lookUp(order, &conversation)
             answers.append((order, answer))
-            if !answer.leavesTheWayFree { break }
+            if !answer.leavesTheWayFree(of: order) { break }
         }
         return answers
     }
 
     private func lookUp(_ order: OrderID, _ conversation: inout Conversation) async -> LookUp {
-        let answer = await gateway.lookUp(order)
+        let answer = await gateway.lookUp(order, timeout: conversation.requestTimeout)
         conversation.note(answer)
         return answer
     }
@@ -135,7 +137,8 @@ extension Charger.Conversation {
     fileprivate mutating func note(_ outcome: Outcome) {
         switch outcome {
         case .approved, .declined: sign = .healthy
-        case .duplicate, .faultOfRow: sign = .clear
+        case .duplicate: sign = .clear
+        case .faultOfRow: sign = .faultOfRow
         case .refused: sign = .busy
         case .notSent, .unknown: sign = .none
         case .faultOfAll(let answer): met(answer)
@@ -146,7 +149,9 @@ extension Charger.Conversation {
     fileprivate mutating func note(_ lookUp: LookUp) {
         switch lookUp {
         case .found, .notFound: if sign == .none { sign = .clear }
-        case .unclear: break
+        case .unclear(let answer):
+            // Asked too often: a look-up slows the worker as a charge does.
+            if answer.isTooMany, sign == .none || sign == .clear { sign = .busy }
         case .faultOfAll(let answer): met(answer)
         }
     }
@@ -157,12 +162,18 @@ extension Charger.Conversation {
     }
 }
 
+extension Answer {
+    fileprivate var isTooMany: Bool {
+        httpStatus == 429 || code == "FORBIDDEN_CONSECUTIVE_REQUEST"
+    }
+}
+
 extension LookUp {
     /// No payment under this name: the next may be asked.
-    fileprivate var leavesTheWayFree: Bool {
+    fileprivate func leavesTheWayFree(of order: OrderID) -> Bool {
         switch self {
         case .notFound: true
-        case .found(let payment): payment.status == .aborted || payment.status == .expired
+        case .found(let payment): payment.isDead(as: order)
         case .unclear, .faultOfAll: false
         }
     }

@@ -112,8 +112,7 @@ package struct ChargingService: Service {
         }
         for work in batch.claim.work {
             group.addTask {
-                let ending = await charger.run(
-                    work, deadline: batch.deadline, epoch: batch.epoch)
+                let ending = await charger.run(work, under: batch.terms)
                 switch ending {
                 case .record(let transition): await recorder.add(transition)
                 case .release: await recorder.giveBack(work)

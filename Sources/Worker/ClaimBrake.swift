@@ -14,6 +14,8 @@ struct ClaimBrake: Sendable {
         case none
         /// Answered "not now".
         case busy
+        /// The provider says that this row's data is wrong.
+        case faultOfRow
         /// Every row would fail; the provider's code.
         case fault(code: String)
     }
@@ -33,6 +35,12 @@ struct ClaimBrake: Sendable {
     private(set) var epoch = 0
     private(set) var pausedUntil: Duration = .zero
     private var refusals = 0
+    /// Rows found wrong, one after another, without a charge that went its ordinary way.
+    private var wrongRows = 0
+
+    /// So many wrong rows in a row are no accident of data: a mapping is broken, and going on would
+    /// hold every due charge.
+    static let mostWrongRows = 10
 
     /// 30 s, 60 s, 2 min, 4 min, then 5 min.
     static func probePause(_ step: Int) -> Duration {
@@ -53,12 +61,20 @@ struct ClaimBrake: Sendable {
         return fault.probeAt - now
     }
 
-    /// A claim brought work for the provider.
-    mutating func started() { fault?.isProbing = true }
+    /// A claim of `epoch` brought work for the provider. One that was called before the fault is no
+    /// probe: its work is given back unsent.
+    mutating func started(epoch: Int) {
+        if epoch == self.epoch { fault?.isProbing = true }
+    }
 
     /// One work of `epoch` ended. True: the worker is faulted since this very call.
     mutating func ended(_ sign: Sign, epoch: Int, now: Duration) -> Bool {
         guard epoch == self.epoch else { return false }
+        wrongRows = sign == .faultOfRow ? wrongRows + 1 : sign == .healthy ? 0 : wrongRows
+        if wrongRows >= Self.mostWrongRows {
+            wrongRows = 0
+            return ended(.fault(code: "MANY_WRONG_ROWS"), epoch: epoch, now: now)
+        }
         switch sign {
         case .fault(let code):
             let step = fault.map { $0.step + 1 } ?? 0
@@ -70,7 +86,7 @@ struct ClaimBrake: Sendable {
         case .healthy:
             fault = nil
             refusals = 0
-        case .clear:
+        case .clear, .faultOfRow:
             fault?.isProbing = false
             fault?.probeAt = now
         case .none, .busy:

@@ -4,9 +4,16 @@ import Logging
 /// What one claim brought, with what its sends are measured against.
 struct Batch: Sendable {
     var claim: Claim
-    /// On the worker's clock: no request starts at or after it.
-    var deadline: Duration
-    var epoch: Int
+    var terms: Terms
+
+    /// What the requests of one claim are held to.
+    struct Terms: Sendable {
+        /// On the worker's clock: no request starts at or after it.
+        var deadline: Duration
+        /// Longest one request may take.
+        var requestTimeout: Duration
+        var epoch: Int
+    }
 }
 
 /// Looks for due rows. One task runs ``next()``; ``wake()`` and ``look()`` come from anywhere.
@@ -77,7 +84,7 @@ package actor Poller {
                 state.slots.insert(
                     Slot(subscription: transition.subscription, lease: transition.lease))
             }
-            if !claim.work.isEmpty { state.brake.started() }
+            if !claim.work.isEmpty { state.brake.started(epoch: epoch) }
             state.counters.claims += 1
             state.claimTrouble = nil
             state.pausedReason = claim.pausedReason
@@ -86,7 +93,11 @@ package actor Poller {
             state.advance(now: now)
         }
         plan(claim, limit: limit, now: now)
-        return Batch(claim: claim, deadline: start + claim.numbers.sendWindow, epoch: epoch)
+        return Batch(
+            claim: claim,
+            terms: Batch.Terms(
+                deadline: start + claim.numbers.sendWindow,
+                requestTimeout: claim.numbers.requestTimeout, epoch: epoch))
     }
 
     private func claim(limit: Int) async -> Batch? {
@@ -97,6 +108,8 @@ package actor Poller {
             lastComplaint = nil
             return batch
         } catch {
+            // What was hinted at is still to be claimed.
+            dueAt = .zero
             complain(error)
             return nil
         }
@@ -133,13 +146,10 @@ package actor Poller {
         dueAt = now + (brought == 0 ? max(wake, floor) : wake)
     }
 
-    /// A turn of the loop that claims nothing on purpose counts as progress only if the store
-    /// answered something since the last one: a watchdog must see both alive.
+    /// A turn of the loop that claims nothing on purpose counts as progress only if a call of the
+    /// store came back since the last one: a watchdog must see that neither hangs.
     private func idle(_ now: Duration) {
-        status.change { state in
-            let isWell = state.claimTrouble == nil && state.recordTrouble == nil
-            if isWell, state.storeAnswered { state.advance(now: now) }
-        }
+        status.change { if $0.storeAnswered { $0.advance(now: now) } }
     }
 
     private func complain(_ error: StoreError) {
@@ -156,7 +166,12 @@ package actor Poller {
             reason = text
         }
         failures += 1
-        status.change { $0.claimTrouble = reason }
+        status.change {
+            $0.claimTrouble = reason
+            // The loop moved and the store's call came back: a watchdog that killed the worker now
+            // would throw away the results that wait for the store.
+            $0.advance(now: now)
+        }
         if let lastComplaint, now - lastComplaint < .seconds(30) { return }
         lastComplaint = now
         var metadata: Logger.Metadata = ["reason": "\(singleLine(reason))"]

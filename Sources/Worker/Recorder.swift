@@ -127,24 +127,31 @@ package actor Recorder {
             for transition in batch { await write([transition]) }
             return
         }
-        lostInARow += 1
         logger.error(
             "not recorded: found at the provider when the lease ends; see the database's log",
             metadata: ids(batch[0]).merging(["reason": "\(singleLine(reason))"]) { $1 })
-        if lostInARow >= 3 {
-            // Not a matter of one row: to charge on without a ledger would be reckless.
-            let now = time.now()
-            status.change {
-                _ = $0.brake.ended(
-                    .fault(code: "RECORD_FAILED"), epoch: $0.brake.epoch, now: now)
-            }
-        }
+        recovered()
+        lost()
         free(batch.map(\.slot), isDueAtOnce: false)
+    }
+
+    /// A result could not be recorded for good. Three one after another are no matter of one row: to
+    /// charge on without a ledger would be reckless.
+    private func lost() {
+        lostInARow += 1
+        guard lostInARow >= 3 else { return }
+        let now = time.now()
+        status.change {
+            _ = $0.brake.ended(.fault(code: "RECORD_FAILED"), epoch: $0.brake.epoch, now: now)
+        }
     }
 
     private func waitAfter(_ reason: String, pause: Duration) async {
         failures += 1
-        status.change { $0.recordTrouble = reason }
+        status.change {
+            $0.recordTrouble = reason
+            $0.storeAnswered = true
+        }
         let now = time.now()
         if lastComplaint.map({ now - $0 >= .seconds(30) }) ?? true {
             lastComplaint = now
@@ -158,7 +165,6 @@ package actor Recorder {
     }
 
     private func recovered() {
-        lostInARow = 0
         status.change {
             $0.recordTrouble = nil
             $0.storeAnswered = true
@@ -172,6 +178,7 @@ package actor Recorder {
 
     private func settle(_ batch: [Transition], _ verdicts: [Verdict]) {
         for (transition, verdict) in zip(batch, verdicts) {
+            if verdict != .rejected { lostInARow = 0 }
             switch verdict {
             case .applied, .repeated: continue
             case .stale:
@@ -186,6 +193,7 @@ package actor Recorder {
                 logger.error(
                     "the store rejects this record: resolved when the lease ends; see its log",
                     metadata: ids(transition))
+                lost()
             }
         }
         free(batch.map(\.slot), isDueAtOnce: batch.contains { $0.next == .after(.zero) })

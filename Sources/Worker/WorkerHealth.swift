@@ -13,8 +13,9 @@ package struct WorkerHealth: Hashable, Sendable {
     package var sinceClaim: Duration?
     /// Since ``progress`` rose last; nil: it never did.
     package var sinceProgress: Duration?
-    /// Rises only when the poll loop moved *and* the store answered it: a claim, or, while nothing
-    /// may be claimed (slots full, a pause, a fault), another call since the last turn.
+    /// Rises only when the poll loop moved *and* a call of the store came back, well or not: a
+    /// claim, or, while nothing may be claimed (slots full, a fault, no recording), another call
+    /// since the last turn. So it stands still when something hangs, and goes on in an outage.
     package var progress: UInt64
     package var counters: WorkerCounters
 }

@@ -23,7 +23,7 @@ final class WorkerStatus: Sendable {
         var progress: UInt64 = 0
         var lastClaim: Duration?
         var lastProgress: Duration?
-        /// The store answered something other than a claim since the last progress.
+        /// A call of the store other than a claim came back since the last progress.
         var storeAnswered = false
 
         var isStopping: Bool { phase == .stopping || phase == .stopped }

@@ -19,7 +19,7 @@ struct BillingdCommand: AsyncParsableCommand {
         ])
 
     static func main() async {
-        LibC.cleanEnvironment()
+        LibC.prepareProcess()
         do {
             var command = try parseAsRoot()
             if var asyncCommand = command as? any AsyncParsableCommand {

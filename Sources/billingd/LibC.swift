@@ -7,13 +7,29 @@ enum LibC {
     /// durable, TLS keys in a file, a proxy that sees or repeats requests. Removed before either
     /// library starts.
     static let harmful = [
-        "PGOPTIONS", "PGSERVICE", "PGSERVICEFILE", "SSLKEYLOGFILE", "http_proxy", "https_proxy",
+        "PGOPTIONS", "PGSERVICE", "PGSERVICEFILE", "PGDATESTYLE", "PGTZ", "PGGEQO", "SSLKEYLOGFILE",
+        "http_proxy", "https_proxy",
         "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY", "CURL_HOME",
     ]
 
-    /// Call it once, first thing in `main`: the environment is not safe to change later.
-    static func cleanEnvironment() {
+    /// Call it once, first thing in `main`: the environment is not safe to change later. A closed pipe
+    /// behind standard error must not end the process either.
+    static func prepareProcess() {
         for name in harmful { unsafe unsetenv(name) }
+        _ = signal(SIGPIPE, SIG_IGN)
+    }
+
+    /// Raises the soft limit of open files to the hard one and returns it: each request in flight
+    /// takes a descriptor.
+    static func raiseFileLimit() -> Int {
+        var limit = rlimit()
+        guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
+            return 1_024
+        }
+        limit.rlim_cur = limit.rlim_max
+        _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        _ = unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        return Int(clamping: limit.rlim_cur)
     }
 
     static var processID: Int32 { getpid() }

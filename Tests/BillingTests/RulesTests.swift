@@ -49,7 +49,7 @@ struct OutcomeRulesTests {
         (.declined(poor, .hard), .declined, .after(.zero)),
         (.refused(poor), .refused, .after(.seconds(90))),
         (.faultOfRow(poor), .refused, .never),
-        (.faultOfAll(poor), .refused, .after(.zero)),
+        (.faultOfAll(poor), .refused, .after(.seconds(90))),
         (.duplicate(poor), .unknown, .after(.seconds(60))),
         (.notSent(poor), .notSent, .after(.milliseconds(3_750))),
         (.unknown(poor), .unknown, .after(.seconds(60))),
@@ -208,7 +208,7 @@ struct EarlierNamesRulesTests {
     @Test(
         arguments: [
             (FailReason.exhausted, .exhausted), (.noCard, .exhausted), (.canceled, .canceled),
-            (.superseded, nil),
+            (.superseded, .pastDue),
         ] as [(FailReason, Transition.Standing?)])
     func aSealThatFindsNothingFails(_ reason: FailReason, _ standing: Transition.Standing?) {
         let transition = work().afterSeal(

@@ -157,6 +157,7 @@ package actor MemoryStore: Store {
         row.leaseUntil = now + numbers.lease
         let lease = LeaseNumber(row.lease)
         let step = Step.decide(due(row), numbers)
+        row.noteDoubt()
         if step.opensCharge {
             lastCharge += 1
             row.charges.append(
@@ -213,6 +214,17 @@ package actor MemoryStore: Store {
         if rejected.contains(transition.subscription) { return .rejected }
         return subscriptions[transition.subscription]?.apply(
             transition, now: now, period: period, gap: numbers.gap) ?? .rejected
+    }
+}
+
+extension MemorySubscription {
+    /// An attempt in doubt that is claimed again was unknown once, whatever comes.
+    fileprivate mutating func noteDoubt() {
+        guard let open = openCharge, let last = charges[open].attempts.indices.last,
+            charges[open].attempts[last].seen.state == .open,
+            charges[open].attempts[last].seen.inDoubt
+        else { return }
+        charges[open].attempts[last].seen.everUnknown = true
     }
 }
 

@@ -82,7 +82,7 @@ package final class ScriptedGateway: Gateway {
         state.withLock { $0.hooks[request] = hook }
     }
 
-    package func charge(_ request: AttemptRequest) async -> Outcome {
+    package func charge(_ request: AttemptRequest, timeout: Duration) async -> Outcome {
         await arrive(.charge(request.orderID), request)
         let outcome = state.withLock { state in
             state.running -= 1
@@ -97,7 +97,7 @@ package final class ScriptedGateway: Gateway {
         return outcome
     }
 
-    package func lookUp(_ orderID: OrderID) async -> LookUp {
+    package func lookUp(_ orderID: OrderID, timeout: Duration) async -> LookUp {
         await arrive(.lookUp(orderID), nil)
         let answer = state.withLock { state in
             state.running -= 1

@@ -22,7 +22,9 @@ private struct Desk {
         let work = Work(
             subscription: SubscriptionID(7), lease: LeaseNumber(3), charge: ChargeID(5),
             task: task)
-        switch await charger.run(work, deadline: .seconds(seconds), epoch: 0) {
+        let terms = Batch.Terms(
+            deadline: .seconds(seconds), requestTimeout: .seconds(65), epoch: 0)
+        switch await charger.run(work, under: terms) {
         case .record(let transition): return transition
         case .release: return nil
         }

@@ -97,7 +97,7 @@ struct ClaimBrakeTests {
             now += .seconds(seconds)
             #expect(brake.limit(free: 9, now: now) == 1)
             #expect(brake.limit(free: 0, now: now) == 0)
-            brake.started()
+            brake.started(epoch: brake.epoch)
             #expect(brake.limit(free: 9, now: now) == 0)
             let isNew = brake.ended(key, epoch: brake.epoch, now: now)
             #expect(!isNew)
@@ -117,15 +117,34 @@ struct ClaimBrakeTests {
     @Test func aProbeThatLearntNothingIsRepeatedAfterTheSamePause() {
         var brake = ClaimBrake()
         _ = brake.ended(key, epoch: 0, now: .zero)
-        brake.started()
+        brake.started(epoch: brake.epoch)
         _ = brake.ended(.none, epoch: 1, now: .seconds(40))
         #expect(brake.nextLook(now: .seconds(40)) == .seconds(30))
-        brake.started()
+        brake.started(epoch: brake.epoch)
         _ = brake.ended(.clear, epoch: 1, now: .seconds(70))
         #expect(brake.limit(free: 5, now: .seconds(70)) == 1)
         #expect(brake.fault != nil)
         _ = brake.ended(.healthy, epoch: 1, now: .seconds(71))
         #expect(brake.limit(free: 5, now: .seconds(71)) == 5)
+    }
+
+    @Test func aClaimThatWasUnderWayWhenTheFaultCameIsNoProbe() {
+        var brake = ClaimBrake()
+        let epoch = brake.epoch
+        _ = brake.ended(key, epoch: epoch, now: .zero)
+        brake.started(epoch: epoch)
+        _ = brake.ended(.none, epoch: epoch, now: .seconds(1))
+        #expect(brake.limit(free: 5, now: .seconds(30)) == 1)
+    }
+
+    @Test func manyWrongRowsInARowAreAFaultOfAllAndFewAreNot() {
+        var brake = ClaimBrake()
+        for _ in 1..<ClaimBrake.mostWrongRows { _ = brake.ended(.faultOfRow, epoch: 0, now: .zero) }
+        _ = brake.ended(.healthy, epoch: 0, now: .zero)
+        #expect(brake.fault == nil)
+        for _ in 1...ClaimBrake.mostWrongRows { _ = brake.ended(.faultOfRow, epoch: 0, now: .zero) }
+        #expect(brake.fault?.code == "MANY_WRONG_ROWS")
+        #expect(brake.epoch == 1)
     }
 
     @Test func tooManyRequestsPauseTheWholeWorkerAndHealthyAnswersForgetIt() {

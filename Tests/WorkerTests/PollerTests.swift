@@ -137,13 +137,13 @@ struct PollerTests {
             let health = rig.service.health()
             #expect(!health.ready)
             #expect(health.reason == "cannot claim: connection lost")
-            #expect(health.progress == 0)
+            // The loop moves and the store's calls come back: nothing hangs.
+            #expect(health.progress > 0)
             await rig.store.failClaims(nil)
             await rig.clock.untilSomebodySleeps(for: .milliseconds(600))
             rig.clock.advance(by: .milliseconds(600))
             await rig.store.written.reaches(1)
             #expect(rig.service.health().ready)
-            #expect(rig.service.health().progress > 0)
         }
         #expect(rig.log.lines.filter { $0.message.hasPrefix("the store is unavail") }.count == 1)
     }
