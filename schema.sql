@@ -671,11 +671,18 @@ CREATE OR REPLACE FUNCTION billing.guard_new_attempt() RETURNS trigger
     AS $$
 DECLARE
     previous billing.attempts;
-    charge_state text := (SELECT state FROM billing.charges WHERE charge_id = NEW.charge_id);
+    charge billing.charges;
 BEGIN
-    IF charge_state <> 'open' THEN
+    SELECT * INTO charge FROM billing.charges WHERE charge_id = NEW.charge_id;
+    IF charge.state <> 'open' THEN
         RAISE EXCEPTION 'attempt % of charge %: the charge is %, not open', NEW.attempt_no,
-            NEW.charge_id, charge_state USING ERRCODE = 'check_violation';
+            NEW.charge_id, charge.state USING ERRCODE = 'check_violation';
+    END IF;
+    IF ROW (NEW.amount, NEW.tax_free_amount, NEW.order_name)
+        IS DISTINCT FROM ROW (charge.amount, charge.tax_free_amount, charge.order_name)
+    THEN
+        RAISE EXCEPTION 'attempt % of charge %: amount and name are not those of the charge',
+            NEW.attempt_no, NEW.charge_id USING ERRCODE = 'check_violation';
     END IF;
     IF NEW.attempt_no = 1 THEN
         RETURN NEW;

@@ -17,9 +17,6 @@ extension ClaimRows {
         periodIndex.append(Int32(due.periodIndex))
         periodStart.append(PostgresTimestamp(microseconds: start))
         periodEnd.append(PostgresTimestamp(microseconds: isIllegal ? max(end, start + 1) : end))
-        amount.append(isIllegal ? 0 : due.terms.amount.value)
-        taxFree.append(isIllegal ? 0 : due.terms.taxFreeAmount.value)
-        orderName.append(isIllegal ? "?" : due.terms.orderName)
         // The anchor moves with the charge that is opened, not before.
         anchorAt.append(try row.timestamp("anchor_at"))
         anchorIndex.append(Int32(try row.int("anchor_index")))
@@ -31,6 +28,15 @@ extension ClaimRows {
             request = sent
             isNew = opensAttempt
         }
+        // A later attempt carries what the charge froze, whatever the plan says by now.
+        let terms =
+            request.map {
+                DueSubscription.Terms(
+                    amount: $0.amount, taxFreeAmount: $0.taxFreeAmount, orderName: $0.orderName)
+            } ?? due.terms
+        amount.append(isIllegal ? 0 : terms.amount.value)
+        taxFree.append(isIllegal ? 0 : terms.taxFreeAmount.value)
+        orderName.append(isIllegal ? "?" : terms.orderName)
         attemptNumber.append(request.map { Int32($0.number) })
         opensAttempt.append(isNew)
         resends.append(request != nil && !isNew)
