@@ -113,8 +113,7 @@ let package = Package(
             dependencies: ["Postgres", "TestSupport", "billingd", "toss-sandbox"],
             swiftSettings: testSettings),
         .testTarget(
-            name: "TidyTests",
-            dependencies: ["BillingStore", "Postgres", "TestSupport"],
+            name: "TidyTests", dependencies: ["TestSupport", "billingd"],
             swiftSettings: testSettings),
     ]
 )

@@ -16,9 +16,15 @@ package struct Preflight: Sendable {
     private let configuration: PostgresConfiguration
     private let mode: String
     private let fingerprint: String
+    private let stopTimeout: Duration
 
-    /// `mode` (`test` or `live`) and `fingerprint` are those of the secret key in hand.
-    package init(_ configuration: PostgresConfiguration, mode: String, fingerprint: String) {
+    /// `mode` (`test` or `live`) and `fingerprint` are those of the secret key in hand; `stopTimeout` is how
+    /// long a graceful stop waits for requests.
+    package init(
+        _ configuration: PostgresConfiguration, mode: String, fingerprint: String,
+        stopTimeout: Duration
+    ) {
+        self.stopTimeout = stopTimeout
         self.configuration = configuration
         self.mode = mode
         self.fingerprint = fingerprint
@@ -61,6 +67,13 @@ package struct Preflight: Sendable {
                         subject: "role", text: "\(role) may not read schema billing",
                         mend: "GRANT billing_worker TO \(role)"))
                 return findings
+            }
+            if mode == "live", !connection.isPrivate {
+                findings.append(
+                    Finding(
+                        subject: "connection",
+                        text: "billing keys would cross the network readable or unverified",
+                        mend: "sslmode=verify-full with sslrootcert, or a Unix socket"))
             }
             if let settings = try connection.query(PreflightSQL.settings()).first {
                 findings += try self.settings(settings)
@@ -120,6 +133,26 @@ package struct Preflight: Sendable {
                         "this is a clone, a restore or a promoted standby that nobody vouched for",
                     mend: "when no other copy is being charged: "
                         + "SELECT billing.adopt_database('why')"))
+        }
+        let (attempts, rungs) = (try row.int("maximum_attempts"), try row.int("rungs"))
+        if attempts < rungs + 1 {
+            findings.append(
+                Finding(
+                    subject: "settings",
+                    text: "maximum_attempts is \(attempts), but a plan has \(rungs) dunning steps",
+                    mend:
+                        "raise settings.maximum_attempts to at least \(rungs + 1), or shorten dunning"
+                ))
+        }
+        let timeout = try row.double("request_timeout")
+        if timeout >= stopTimeout / .seconds(1) {
+            findings.append(
+                Finding(
+                    subject: "settings",
+                    text:
+                        "request_timeout is \(timeout) s, but a stop waits \(stopTimeout) at most",
+                    mend: "lower settings.request_timeout: a request must be able to end in a stop")
+            )
         }
         if mode == "live" {
             for name in ["fsync", "full_page_writes"] where try row.string(name) != "on" {

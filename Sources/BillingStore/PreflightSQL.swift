@@ -21,6 +21,9 @@ enum PreflightSQL {
         """
         SELECT mode, paused, paused_reason, secret_key_fingerprint, schema_version,
                database_identity IS NULL OR database_identity = billing.identity() AS is_home,
+               extract(epoch FROM request_timeout)::float8 AS request_timeout,
+               maximum_attempts,
+               (SELECT coalesce(max(cardinality(dunning)), 0) FROM billing.plans) AS rungs,
                current_setting('fsync') AS fsync,
                current_setting('full_page_writes') AS full_page_writes
         FROM billing.settings

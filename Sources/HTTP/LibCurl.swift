@@ -22,6 +22,8 @@ import Synchronization
         var onEnd: [@Sendable () -> Void] = []
     }
 
+    static var libraryVersion: String { unsafe String(cString: curl_version()) }
+
     init(_ configuration: HTTPClient.Configuration) throws(HTTPError) {
         // Debian's libcurl writes TLS keys to the file that this variable names.
         unsafe unsetenv("SSLKEYLOGFILE")

@@ -59,6 +59,36 @@ import Glibc
         unsafe PQconninfoFree(parsed)
     }
 
+    static var libraryVersion: Int32 { PQlibVersion() }
+
+    /// A Unix socket, loopback, or TLS that verified the host's name.
+    var isPrivate: Bool {
+        if let address = unsafe PQhostaddr(connection).map({ unsafe String(cString: $0) }),
+            address.hasPrefix("127.") || address == "::1"
+        {
+            return true
+        }
+        if let host = unsafe PQhost(connection).map({ unsafe String(cString: $0) }),
+            host.hasPrefix("/") || host.hasPrefix("@")
+        {
+            return true
+        }
+        return unsafe PQsslInUse(connection) == 1 && option("sslmode") == "verify-full"
+    }
+
+    private func option(_ keyword: String) -> String? {
+        guard let options = unsafe PQconninfo(connection) else { return nil }
+        defer { unsafe PQconninfoFree(options) }
+        var next = unsafe options
+        while let name = unsafe next.pointee.keyword {
+            if unsafe String(cString: name) == keyword {
+                return unsafe next.pointee.val.map { unsafe String(cString: $0) }
+            }
+            unsafe next += 1
+        }
+        return nil
+    }
+
     var isHealthy: Bool { unsafe PQstatus(connection) == CONNECTION_OK }
     var isIdle: Bool { unsafe PQtransactionStatus(connection) == PQTRANS_IDLE }
     /// SQLSTATE of the last notice or warning since it was cleared.
@@ -225,6 +255,13 @@ import Glibc
         guard let text = unsafe text else { return "no message" }
         let lines = unsafe String(cString: text).split(whereSeparator: \.isNewline)
         return lines.isEmpty ? "the connection was closed" : lines.joined(separator: " ")
+    }
+}
+
+extension PostgresConnection {
+    /// The actor keeps its executor alive.
+    package nonisolated var unownedExecutor: UnownedSerialExecutor {
+        unsafe executor.asUnownedSerialExecutor()
     }
 }
 

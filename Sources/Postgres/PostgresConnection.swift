@@ -10,14 +10,13 @@ package struct PostgresNotification: Hashable, Sendable {
 /// another one. After an error that leaves the connection in doubt it is closed; later calls throw
 /// a `.connection` error at once.
 package actor PostgresConnection {
-    private let executor: ThreadExecutor
+    let executor: ThreadExecutor
     private let interruption = Interrupt()
     private let configuration: PostgresConfiguration
     private var handle: LibPQ?
 
-    package nonisolated var unownedExecutor: UnownedSerialExecutor {
-        unsafe executor.asUnownedSerialExecutor()
-    }
+    /// libpq's version, such as 150020.
+    package static var libraryVersion: Int { Int(LibPQ.libraryVersion) }
 
     /// Connects. Throws a `.connection` error that names what libpq said.
     package static func connect(
@@ -41,6 +40,10 @@ package actor PostgresConnection {
 
     /// Whether it can still be used: connected, and in no transaction that was left behind.
     package var isOpen: Bool { handle.map { $0.isHealthy && $0.isIdle } ?? false }
+
+    /// Whether what goes over it can be neither read nor changed on the way: a Unix socket, this very
+    /// machine, or TLS with a verified host name (`sslmode=verify-full`).
+    package var isPrivate: Bool { handle?.isPrivate ?? false }
 
     package func close() { handle = nil }
 

@@ -164,7 +164,8 @@ struct SandboxState: Sendable {
         guard let identity else { return }
         let isStored =
             answer.status == 200 || answer.status == 400 || answer.status == 403
-            || (switches.storesAllErrors && (answer.status == 429 || answer.status >= 500))
+            || (switches.storesAllErrors
+                && ([401, 409, 429].contains(answer.status) || answer.status >= 500))
         guard isStored else { return }
         let stored: IdempotencyMemory.Stored =
             answer.executed.map { .approval($0) }

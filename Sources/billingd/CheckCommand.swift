@@ -2,6 +2,7 @@ import ArgumentParser
 import BillingStore
 import HTTP
 import TossPayments
+import Worker
 
 /// The installer's question: would it charge?
 struct CheckCommand: AsyncParsableCommand {
@@ -39,8 +40,10 @@ struct CheckCommand: AsyncParsableCommand {
             let (mode, fingerprint) = Daemon.fingerprint(key)
             tell("secret key", "a \(mode) key, fingerprint \(fingerprint)")
             let configuration = try database.configuration(name: "billingd check")
-            let findings = await Preflight(configuration, mode: mode, fingerprint: fingerprint)
-                .run()
+            let findings = await Preflight(
+                configuration, mode: mode, fingerprint: fingerprint,
+                stopTimeout: WorkerConfiguration().stopTimeout
+            ).run()
             for finding in findings { tell(finding.subject, finding.text, mend: finding.mend) }
             let endpoint = try TossEndpoint(provider.address, mode: key.mode)
             let client = try Daemon.client(provider, endpoint)

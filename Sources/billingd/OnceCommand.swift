@@ -30,7 +30,7 @@ struct OnceCommand: AsyncParsableCommand {
             summary = try await daemon.service.runOnce()
         } catch {
             await daemon.close()
-            throw ValidationError("the database failed: \(error)")
+            throw Failure("the database failed: \(error)")
         }
         await daemon.close()
         let counters = summary.counters

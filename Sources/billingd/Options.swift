@@ -37,6 +37,7 @@ struct DatabaseOptions: ParsableArguments {
 /// What charging needs to reach the provider.
 struct ProviderOptions: ParsableArguments {
     @Option(
+        name: .customLong("toss-api-url"),
         help: ArgumentHelp(
             """
             The provider's address. (env: TOSS_API_URL; default: https://api.tosspayments.com)
@@ -100,8 +101,14 @@ struct ProviderOptions: ParsableArguments {
     }
 
     private static func contents(_ path: String) throws -> String {
+        // Whoever puts the key where its file's name belongs must not find it in the log.
+        guard !path.contains("_sk_") else {
+            throw ValidationError(
+                "TOSS_SECRET_KEY_FILE holds a secret key: it is for the path of a file with the key"
+            )
+        }
         guard let data = FileManager.default.contents(atPath: path) else {
-            throw ValidationError("the secret key's file \(path) cannot be read")
+            throw Failure("the secret key's file \(path) cannot be read by this user")
         }
         // A key has about 40 characters; anything longer is the wrong file.
         guard data.count <= 4_096 else {
@@ -133,11 +140,22 @@ struct WorkerOptions: ParsableArguments {
         guard (1...10_000).contains(inFlight) else {
             throw ValidationError("max-in-flight: 1 to 10,000, not \(inFlight)")
         }
+        // A descriptor for each request, and some for the database, the log and the libraries.
+        let files = LibC.raiseFileLimit()
+        guard inFlight + 100 <= files else {
+            throw ValidationError(
+                """
+                max-in-flight: \(inFlight) requests need more than the \(files) files this process \
+                may open; raise LimitNOFILE= (or ulimit -n), or lower max-in-flight
+                """)
+        }
         let seconds = try pollInterval ?? Environment.number("BILLINGD_POLL_INTERVAL") ?? 1
         guard (0.05...3_600).contains(seconds) else {
             throw ValidationError("poll-interval: 0.05 to 3,600 seconds, not \(seconds)")
         }
-        return WorkerConfiguration(maxInFlight: inFlight, pollInterval: .seconds(seconds))
+        // The watchdog is fed by the poll loop, so the loop turns at least four times in its span.
+        let rhythm = Systemd().watchdog.map { min(.seconds(seconds), $0 / 4) } ?? .seconds(seconds)
+        return WorkerConfiguration(maxInFlight: inFlight, pollInterval: rhythm)
     }
 }
 

@@ -1,9 +1,9 @@
-import ArgumentParser
 import Billing
 import BillingStore
 import Logging
 import Postgres
 import TossPayments
+import Worker
 
 /// The checks before the first claim: all findings are logged, one without a mend stops the start.
 struct Preparation {
@@ -15,7 +15,9 @@ struct Preparation {
     /// (after a boot it may come up later than we do). Throws what must be mended.
     func run(waiting: Duration) async throws {
         let (mode, fingerprint) = Daemon.fingerprint(key)
-        let preflight = Preflight(database, mode: mode, fingerprint: fingerprint)
+        let preflight = Preflight(
+            database, mode: mode, fingerprint: fingerprint,
+            stopTimeout: WorkerConfiguration().stopTimeout)
         let clock = ContinuousClock()
         let deadline = clock.now + waiting
         while true {
@@ -23,7 +25,7 @@ struct Preparation {
             let bad = findings.filter { $0.mend != nil }
             if bad.isEmpty { return }
             guard findings.count == 1, bad[0].subject == "database", clock.now < deadline else {
-                throw ValidationError(Self.sentence(bad))
+                throw Failure(Self.sentence(bad))
             }
             log.warning(
                 "the database cannot be reached; trying again",

@@ -1,6 +1,8 @@
 import ArgumentParser
 import BillingStore
+import HTTP
 import Logging
+import Postgres
 import ServiceLifecycle
 import UnixSignals
 
@@ -30,13 +32,21 @@ struct RunCommand: AsyncParsableCommand {
             .run(waiting: .seconds(60))
         try await daemon.store.bind()
 
-        let notifier = SystemdService(systemd: systemd, service: daemon.service)
-        var services: [any Service] = [daemon.service, notifier]
+        // Stopped in the reverse order: claims end first, then the hints, then what tells systemd.
+        var services: [any Service] = [
+            SystemdService(systemd: systemd, service: daemon.service)
+        ]
         if !daemon.isPooled {
             services.append(
                 HintListener(database: daemon.database, service: daemon.service, log: log))
         }
-        log.notice("started", metadata: ["version": "\(Version.text)"])
+        services.append(daemon.service)
+        log.notice(
+            "started",
+            metadata: [
+                "version": "\(Version.text)", "curl": "\(HTTPClient.libraryVersion)",
+                "libpq": "\(PostgresConnection.libraryVersion)",
+            ])
         var configuration = ServiceGroupConfiguration(
             services: services.map {
                 .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup)

@@ -17,7 +17,7 @@ struct StatusCommand: AsyncParsableCommand {
         do {
             report = try await StatusReport.read(database.configuration(name: "billingd status"))
         } catch {
-            throw ValidationError("the database does not answer: \(error)")
+            throw Failure("the database does not answer: \(error)")
         }
         if json {
             let encoder = JSONEncoder()

@@ -21,7 +21,10 @@ struct Systemd: Sendable {
     func alive() { send("WATCHDOG=1") }
 
     /// A sentence for `systemctl status`.
-    func status(_ text: String) { send("STATUS=\(text)") }
+    func status(_ text: String) {
+        // One line, as the protocol wants it, whatever an operator's reason for a pause holds.
+        send("STATUS=" + text.split(whereSeparator: \.isNewline).joined(separator: " "))
+    }
 
     private func send(_ state: String) {
         guard let socket else { return }
@@ -29,8 +32,9 @@ struct Systemd: Sendable {
     }
 }
 
-/// Tells systemd how the worker is: READY when it would charge, WATCHDOG only while the loops make
-/// progress, STOPPING when it was told to stop.
+/// Tells systemd how the worker is: READY when all checks passed and the database answered the first
+/// claim (a pause by order included: the service is up and says that it waits), WATCHDOG only while
+/// the loops make progress, STOPPING when it was told to stop.
 struct SystemdService: Service {
     let systemd: Systemd
     let service: ChargingService
@@ -39,7 +43,6 @@ struct SystemdService: Service {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await tell() }
             try? await gracefulShutdown()
-            systemd.stopping()
             group.cancelAll()
         }
     }
@@ -49,9 +52,14 @@ struct SystemdService: Service {
         var fed: UInt64 = 0
         var told = ""
         let rhythm = min(.seconds(1), (systemd.watchdog ?? .seconds(3)) / 3)
+        var isStopping = false
         while !Task.isCancelled {
             let health = service.health()
-            if health.ready, !isReady {
+            if health.state == .stopping, !isStopping {
+                isStopping = true
+                systemd.stopping()
+            }
+            if health.sinceClaim != nil, !isReady {
                 isReady = true
                 systemd.ready()
             }

@@ -1,0 +1,67 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// What the README tells a newcomer to type exists.
+@Suite struct ReadmeTests {
+    private static func matches(_ pattern: String, in text: String) throws -> Set<String> {
+        let expression = try NSRegularExpression(pattern: pattern)
+        let range = NSRange(text.startIndex..., in: text)
+        return Set(
+            expression.matches(in: text, range: range).compactMap { match in
+                Range(match.range(at: 1), in: text).map { String(text[$0]) }
+            })
+    }
+
+    @Test func itsFilesExist() throws {
+        let readme = try Checkout.text("README.md")
+        let paths = try Self.matches(
+            #"\b((?:deploy|Sources|Tests)/[A-Za-z0-9_./-]*[a-z])"#, in: readme)
+        #expect(paths.contains("deploy/quickstart"))
+        for path in paths {
+            #expect(FileManager.default.fileExists(atPath: Checkout.file(path).path()), "\(path)")
+        }
+    }
+
+    @Test(arguments: ["deploy/quickstart", "deploy/test", "deploy/private-postgres", ".ci/run"])
+    func itsScriptsRunAndParse(_ path: String) async throws {
+        #expect(FileManager.default.isExecutableFile(atPath: Checkout.file(path).path()))
+        let check = try await ChildProcess.run(
+            URL(filePath: "/bin/bash"), ["-n", Checkout.file(path).path()])
+        #expect(check.status == 0, "\(check.errors)")
+    }
+
+    @Test func itsCommandsExist() async throws {
+        let help = try await ChildProcess.run(Checkout.program("billingd"), ["--help"]).output
+        let commands = try Self.matches(
+            #"(?m)^billingd ([a-z]+)"#, in: try Checkout.text("README.md"))
+        #expect(commands.count >= 4)
+        for command in commands { #expect(help.contains("  \(command) "), "billingd \(command)") }
+    }
+
+    @Test func itsTableOfOptionsIsWhatHelpSays() async throws {
+        let readme = try Checkout.text("README.md")
+        let help = try await ChildProcess.run(
+            Checkout.program("billingd"), ["run", "--help"], environment: ["COLUMNS": "1000"]
+        ).output.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        let documented = try Self.matches(#"(?m)^\| `(--[a-z-]+)` \|"#, in: readme)
+        let offered = try Self.matches(#"(--[a-z][a-z-]+)"#, in: help)
+            .subtracting(["--version", "--help"])
+        #expect(documented == offered)
+        let variables = try Self.matches(#"(?m)^\| `--[a-z-]+` \| `([A-Z_]+)` \|"#, in: readme)
+        #expect(variables.count == documented.count)
+        for variable in variables { #expect(help.contains(variable), "\(variable)") }
+    }
+
+    @Test func quickstartExplainsItself() async throws {
+        let help = try await ChildProcess.run(Checkout.file("deploy/quickstart"), ["--help"])
+        #expect(help.status == 0)
+        for option in ["--subscriptions", "--months", "--workers", "--keep"] {
+            #expect(help.output.contains(option))
+        }
+        let wrong = try await ChildProcess.run(
+            Checkout.file("deploy/quickstart"), ["--months", "0"])
+        #expect(wrong.status == 1)
+        #expect(wrong.errors.contains("--months: a number from 1 to 36, not \"0\""))
+    }
+}
