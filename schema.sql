@@ -73,6 +73,7 @@ CREATE TABLE IF NOT EXISTS billing.settings (
     CONSTRAINT "lease: at least 2 x request_timeout + 60 s in live mode"
         CHECK (mode = 'test' OR lease >= 2 * request_timeout + '60 seconds'),
     CONSTRAINT "late_bound: at least 10 minutes in live mode" CHECK (mode = 'test' OR late_bound >= '10 minutes'),
+    CONSTRAINT "late_bound: 0 or more" CHECK (late_bound >= '0'),
     CONSTRAINT "lease: more than 2 x request_timeout" CHECK (lease > 2 * request_timeout AND request_timeout > '0'),
     CONSTRAINT "gap: at least 6 x late_bound, more than lease + late_bound" CHECK (gap >= 6 * late_bound AND gap > lease + late_bound),
     CONSTRAINT "gap < last_send_age < hold_age, last_send_age < 15 days" CHECK (
