@@ -172,6 +172,10 @@ CREATE OR REPLACE FUNCTION billing.check_time_zone() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
+    -- "UTC+9" or "Seoul9" would be read as POSIX, whose sign is the other way round.
+    IF NEW.time_zone !~ '^([A-Za-z_/-]+|Etc/GMT[+-][0-9]{1,2})$' THEN
+        RAISE invalid_parameter_value;
+    END IF;
     PERFORM timezone(NEW.time_zone, pg_catalog.now());
     RETURN NEW;
 EXCEPTION WHEN invalid_parameter_value THEN
