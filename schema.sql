@@ -259,7 +259,8 @@ CREATE TABLE IF NOT EXISTS billing.billing_keys (
     billing_key text NOT NULL CONSTRAINT billing_keys_billing_key_unique UNIQUE
         CONSTRAINT "billing_key: 8 to 200 of A-Z a-z 0-9 _ = -" CHECK (billing_key ~ '^[A-Za-z0-9_=-]{8,200}$'),
     card_number text CONSTRAINT "card_number: masked, at most 20 characters"
-        CHECK (char_length(card_number) <= 20 AND card_number !~ '[0-9]{12}'),
+        CHECK (char_length(card_number) <= 20
+               AND char_length(regexp_replace(card_number, '[^0-9]', '', 'g')) < 12),
     card_issuer text,
     card_type text,
     state text NOT NULL DEFAULT 'active'
