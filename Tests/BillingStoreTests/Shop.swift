@@ -8,6 +8,11 @@ struct Shop {
     let database: TestDatabase
     private let owner: PostgresConnection
 
+    init(database: TestDatabase, owner: PostgresConnection) {
+        self.database = database
+        self.owner = owner
+    }
+
     static func open() async throws -> Shop {
         let database = try await TemporaryPostgres.shared.database()
         let shop = Shop(database: database, owner: try await database.connect())
