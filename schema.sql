@@ -1042,8 +1042,10 @@ CREATE OR REPLACE FUNCTION billing.forecast(until timestamptz)
         FROM billing.subscriptions AS s
         JOIN billing.plans AS p USING (plan_id)
         LEFT JOIN billing.charges AS c ON c.charge_id = s.open_charge_id
-        WHERE s.state IN ('active', 'past_due') AND s.next_charge_at IS NOT NULL
-          AND s.held_reason IS NULL
+        -- A suspended one only if a new card made it due: otherwise it waits for its period's end.
+        WHERE (s.state IN ('active', 'past_due')
+               OR s.state = 'suspended' AND s.next_charge_at < c.period_end)
+          AND s.next_charge_at IS NOT NULL AND s.held_reason IS NULL
     ), anchored AS (
         SELECT b.*,
                CASE WHEN moves THEN coalesce(open_end, period_at) ELSE anchor_at END AS base_at,
