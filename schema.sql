@@ -1034,7 +1034,8 @@ CREATE OR REPLACE FUNCTION billing.forecast(until timestamptz)
     AS $$
     WITH basis AS (
         SELECT s.subscription_id, s.period_index, s.period_at, s.next_charge_at, s.cancel_at,
-               s.open_charge_id, c.amount AS open_amount, c.period_end AS open_end,
+               s.open_charge_id, s.attempt_open, c.amount AS open_amount,
+               c.period_end AS open_end,
                coalesce(s.amount, p.amount) AS amount,
                p.cycle::text <> s.cycle::text AS moves, p.cycle, s.cycle AS old_cycle,
                s.anchor_at, s.anchor_index, s.resumed_at, p.catch_up,
@@ -1056,6 +1057,8 @@ CREATE OR REPLACE FUNCTION billing.forecast(until timestamptz)
     SELECT subscription_id, period_index, next_charge_at, open_amount
     FROM anchored WHERE open_charge_id IS NOT NULL AND next_charge_at < until
       AND (cancel_at IS NULL OR next_charge_at < cancel_at)
+      -- At its period's end a declined charge is sealed, not tried again.
+      AND (next_charge_at < open_end OR attempt_open)
     UNION ALL
     SELECT a.subscription_id, n.n, greatest(n.starts_at, a.next_charge_at), a.amount
     FROM anchored AS a
