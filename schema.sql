@@ -1060,11 +1060,18 @@ CREATE OR REPLACE FUNCTION billing.forecast(until timestamptz)
       -- At its period's end a declined charge is sealed, not tried again.
       AND (next_charge_at < open_end OR attempt_open)
     UNION ALL
-    SELECT a.subscription_id, n.n, greatest(n.starts_at, a.next_charge_at), a.amount
+    SELECT l.subscription_id, l.n, l.due_at, l.amount
+    FROM (
+    SELECT a.subscription_id, n.n, greatest(n.starts_at, a.next_charge_at) AS due_at, a.amount,
+           -- A missed period of a plan that holds stops all that follow.
+           bool_or(a.catch_up = 'hold' AND n.ends_at <= billing.now())
+               OVER (PARTITION BY a.subscription_id) AS is_held
     FROM anchored AS a
     CROSS JOIN LATERAL (
         SELECT g AS n, billing.period_start(a.base_at, a.cycle, g - a.base_index, a.time_zone)
-               AS starts_at
+               AS starts_at,
+               billing.period_start(a.base_at, a.cycle, g + 1 - a.base_index, a.time_zone)
+               AS ends_at
         FROM generate_series(
             a.period_index + (a.open_charge_id IS NOT NULL)::int,
             a.period_index + 1 + greatest(0, ceil(extract(epoch FROM until - a.period_at)
@@ -1072,10 +1079,11 @@ CREATE OR REPLACE FUNCTION billing.forecast(until timestamptz)
                    + extract(month FROM a.cycle) * 28 + extract(day FROM a.cycle)))))::int) AS g
     ) AS n
     WHERE isfinite(until) AND n.starts_at < until AND (a.cancel_at IS NULL OR n.starts_at < a.cancel_at)
-      -- Periods that will be skipped: paused, or missed under any catch-up but "each".
+      -- Periods that will be skipped: paused, or missed when only the latest is caught up.
       AND (a.resumed_at IS NULL OR n.starts_at >= a.resumed_at)
-      AND (a.catch_up = 'each' OR billing.now() < billing.period_start(
-          a.base_at, a.cycle, n.n + 1 - a.base_index, a.time_zone))
+      AND (a.catch_up <> 'latest' OR billing.now() < n.ends_at)
+    ) AS l
+    WHERE NOT l.is_held
     $$;
 COMMENT ON FUNCTION billing.forecast(timestamptz) IS
     'What will be charged until then, as things stand and if every charge succeeds.';
