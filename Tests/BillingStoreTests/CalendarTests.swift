@@ -79,7 +79,7 @@ import Testing
         try await compare(cases)
     }
 
-    /// 80,000 cases: any anchor of forty years or more, any cycle the contract allows, far into the future.
+    /// 80,000 cases: any anchor of forty years or more, any cycle that is allowed, far ahead.
     @Test(arguments: Zone.allCases)
     func anyPeriodIsWhereTheReferenceHasIt(_ zone: Zone) async throws {
         var random = SplitMix(seed: UInt64(zone.rawValue.count))

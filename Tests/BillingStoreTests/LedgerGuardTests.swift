@@ -257,7 +257,7 @@ import Testing
             of: "UPDATE billing.attempts SET \(assignments)", "23514", naming: words)
     }
 
-    /// From each state of a charge to each other: what the protocol's state diagram has no arrow for.
+    /// From one state of a charge to another, where the protocol's diagram has no arrow.
     @Test(arguments: [
         ("paid", "open"), ("paid", "failed"), ("paid", "skipped"), ("failed", "open"),
         ("failed", "paid"), ("failed", "skipped"), ("failed", "refunded"), ("skipped", "open"),

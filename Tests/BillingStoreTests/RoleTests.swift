@@ -152,7 +152,7 @@ import Testing
             "ALTER TABLE billing.plans ADD mine integer", "DROP TABLE billing.charges CASCADE",
             "ALTER TABLE billing.charges DROP CONSTRAINT charges_one_per_period",
             "DROP INDEX billing.attempts_one_open", "DROP TRIGGER charges_kept ON billing.charges",
-            "CREATE OR REPLACE FUNCTION billing.now() RETURNS timestamptz LANGUAGE sql AS 'SELECT 1'",
+            "CREATE OR REPLACE FUNCTION billing.now() RETURNS text LANGUAGE sql AS 'SELECT 1'",
             "CREATE FUNCTION billing.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
             "ALTER FUNCTION billing.refuse() SECURITY DEFINER",
             "CREATE SCHEMA mine", "CREATE ROLE mine", "DROP SCHEMA billing CASCADE",
@@ -229,7 +229,8 @@ import Testing
     private static let forbidden: [(Role, String)] =
         [
             "SELECT * FROM billing.attempts", "SELECT * FROM billing.workers",
-            "INSERT INTO billing.billing_keys (customer_key, billing_key, state) VALUES ('c', 'k', 'dead')",
+            "INSERT INTO billing.billing_keys (customer_key, billing_key, state) "
+                + "VALUES ('customer-1', 'billing-key-9', 'dead')",
             "UPDATE billing.billing_keys SET dead_code = NULL",
             "UPDATE billing.billing_keys SET card_number = NULL",
             "INSERT INTO billing.subscriptions (customer_key, plan_id, cycle, next_charge_at) "

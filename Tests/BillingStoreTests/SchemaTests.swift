@@ -144,7 +144,8 @@ import Testing
             WHERE relnamespace = 'billing'::regnamespace AND relkind IN ('r', 'v')
               AND obj_description(oid, 'pg_class') IS NULL
             UNION ALL
-            SELECT relname || '.' || attname FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid
+            SELECT relname || '.' || attname
+            FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid
             WHERE relnamespace = 'billing'::regnamespace AND relkind IN ('r', 'v')
               AND attnum > 0 AND NOT attisdropped AND col_description(attrelid, attnum) IS NULL
             UNION ALL
@@ -169,7 +170,8 @@ import Testing
     @Test func everyConstraintsNameTellsItsRule() async throws {
         let rows = try await TemporaryPostgres.shared.database().run(
             """
-            SELECT c.conname AS name FROM pg_constraint AS c JOIN pg_class AS t ON t.oid = c.conrelid
+            SELECT c.conname AS name
+            FROM pg_constraint AS c JOIN pg_class AS t ON t.oid = c.conrelid
             WHERE t.relnamespace = 'billing'::regnamespace
               AND (octet_length(c.conname) >= 63
                    OR c.contype = 'c' AND NOT (
