@@ -204,7 +204,7 @@ import Testing
             "SELECT FROM billing.billing_keys WHERE billing_key LIKE 'a%'",
             "SELECT billing_key_id FROM billing.billing_keys ORDER BY billing_key",
             "SELECT max(billing_key) FROM billing.billing_keys",
-            "COPY billing.billing_keys TO STDOUT", "TABLE billing.billing_keys",
+            "TABLE billing.billing_keys",
             "CREATE TEMPORARY TABLE mine AS TABLE billing.billing_keys",
             "UPDATE billing.billing_keys SET state = 'active' RETURNING billing_key",
         ])
