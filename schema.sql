@@ -55,6 +55,9 @@ CREATE TABLE IF NOT EXISTS billing.settings (
     max_won_per_day bigint CONSTRAINT "max_won_per_day: 0 or more" CHECK (max_won_per_day >= 0),
     secret_key_fingerprint text,
     database_identity text,
+    adopted_at timestamptz,
+    adopted_reason text,
+    look_first_until timestamptz,
     request_timeout interval NOT NULL DEFAULT '65 seconds',
     lease interval NOT NULL DEFAULT '4 minutes',
     late_bound interval NOT NULL DEFAULT '10 minutes',
@@ -99,6 +102,12 @@ COMMENT ON COLUMN billing.settings.secret_key_fingerprint IS
     'Of the provider''s secret key, bound by the first worker that starts.';
 COMMENT ON COLUMN billing.settings.database_identity IS
     'This database as the first worker found it; a clone or restore differs and is not charged.';
+COMMENT ON COLUMN billing.settings.adopted_at IS
+    'When somebody vouched for a changed identity; claims wait late_bound from then. Real clock.';
+COMMENT ON COLUMN billing.settings.adopted_reason IS 'Who vouched, and why.';
+COMMENT ON COLUMN billing.settings.look_first_until IS
+    'Until then even a first attempt is looked up before it is sent: the database may have '
+    'forgotten one of that name. Real clock.';
 COMMENT ON COLUMN billing.settings.request_timeout IS
     'Longest one request may take; the provider asks for at least 60 s.';
 COMMENT ON COLUMN billing.settings.lease IS 'How long a claim stands, on the real clock.';
@@ -111,6 +120,21 @@ COMMENT ON COLUMN billing.settings.last_send_age IS
 COMMENT ON COLUMN billing.settings.hold_age IS 'An open attempt older than this is held.';
 COMMENT ON COLUMN billing.settings.maximum_attempts IS 'Attempts a charge may have; then held.';
 COMMENT ON COLUMN billing.settings.schema_version IS 'Compared by every claim with the worker''s.';
+
+CREATE TABLE IF NOT EXISTS billing.request_budget (
+    one_row boolean PRIMARY KEY DEFAULT true
+        CONSTRAINT request_budget_one_row CHECK (one_row),
+    requests double precision NOT NULL DEFAULT 0,
+    -- Long ago: a budget that is used for the first time is full.
+    refilled_at timestamptz NOT NULL DEFAULT '2000-01-01 00:00:00+00'
+) WITH (fillfactor = 10);
+INSERT INTO billing.request_budget DEFAULT VALUES ON CONFLICT DO NOTHING;
+COMMENT ON TABLE billing.request_budget IS
+    'One row: requests that the fleet may send now, while settings.max_requests_per_minute is set.';
+COMMENT ON COLUMN billing.request_budget.one_row IS 'Always true: there is one row.';
+COMMENT ON COLUMN billing.request_budget.requests IS
+    'At most a tenth of the minute''s; refilled so that no minute sees more than the limit.';
+COMMENT ON COLUMN billing.request_budget.refilled_at IS 'Real clock of the last refill.';
 
 CREATE OR REPLACE FUNCTION billing.now() RETURNS timestamptz
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -132,12 +156,12 @@ COMMENT ON FUNCTION billing.period_start(timestamptz, interval, integer, text) I
 CREATE OR REPLACE FUNCTION billing.is_cycle(cycle interval) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
-    SELECT extract(hour FROM cycle) = 0 AND extract(minute FROM cycle) = 0
+    SELECT coalesce(extract(hour FROM cycle) = 0 AND extract(minute FROM cycle) = 0
        AND extract(second FROM cycle) = 0
        AND ((extract(year FROM cycle) * 12 + extract(month FROM cycle) BETWEEN 1 AND 120
              AND extract(day FROM cycle) = 0)
          OR (extract(year FROM cycle) = 0 AND extract(month FROM cycle) = 0
-             AND extract(day FROM cycle) BETWEEN 1 AND 3660))
+             AND extract(day FROM cycle) BETWEEN 1 AND 3660)), false)
     $$;
 COMMENT ON FUNCTION billing.is_cycle(interval) IS
     'A positive number of months (to 120) or of days (to 3660), not both, no hours.';
@@ -467,6 +491,8 @@ CREATE TABLE IF NOT EXISTS billing.attempts (
     PRIMARY KEY (charge_id, attempt_no),
     CONSTRAINT attempts_finished CHECK ((state = 'open') = (finished_at IS NULL))
 ) WITH (fillfactor = 85);
+-- For max_won_per_day: rows come in the order of opened_at, so that a few blocks a day are read.
+CREATE INDEX IF NOT EXISTS attempts_opened ON billing.attempts USING brin (opened_at);
 CREATE UNIQUE INDEX IF NOT EXISTS attempts_one_open
     ON billing.attempts (charge_id) WHERE state = 'open';
 CREATE UNIQUE INDEX IF NOT EXISTS attempts_one_approved
@@ -850,6 +876,8 @@ BEGIN
     UPDATE billing.subscriptions
     SET next_charge_at = least(next_charge_at, billing.now())
     WHERE customer_key = NEW.customer_key AND state IN ('past_due', 'suspended')
+      -- One that is bound to another card would only be declined once more.
+      AND billing_key_id IS NULL
       AND open_charge_id IS NOT NULL AND NOT attempt_open
       AND held_reason IS NULL
       AND NOT EXISTS (SELECT FROM billing.charges AS c
@@ -887,11 +915,18 @@ BEGIN
     ON CONFLICT (billing_key) DO NOTHING
     RETURNING k.billing_key_id, k.customer_key INTO known;
     IF NOT FOUND THEN
-        SELECT k.billing_key_id, k.customer_key INTO known FROM billing.billing_keys AS k
+        SELECT k.billing_key_id, k.customer_key, k.state, k.dead_code INTO known
+        FROM billing.billing_keys AS k
         WHERE k.billing_key = register_billing_key.billing_key;
         IF known.customer_key <> register_billing_key.customer_key THEN
             RAISE EXCEPTION 'billing_keys.billing_key: this key was issued to another customer'
                 USING ERRCODE = 'unique_violation', TABLE = 'billing_keys', COLUMN = 'billing_key';
+        END IF;
+        IF known.state <> 'active' THEN
+            RAISE EXCEPTION 'billing_keys.billing_key: this key is % and cannot be used again',
+                known.state || coalesce(' (' || known.dead_code || ')', '')
+                USING ERRCODE = 'check_violation', TABLE = 'billing_keys', COLUMN = 'billing_key',
+                      HINT = 'Have the customer register a card anew: that makes another key.';
         END IF;
     END IF;
     RETURN known.billing_key_id;
@@ -1186,7 +1221,8 @@ CREATE OR REPLACE FUNCTION billing.bind_worker(fingerprint text) RETURNS void
 COMMENT ON FUNCTION billing.bind_worker(text) IS
     'The first worker binds its secret key and this database; later calls change nothing.';
 
-CREATE OR REPLACE FUNCTION billing.adopt_database(reason text) RETURNS void
+CREATE OR REPLACE FUNCTION billing.adopt_database(reason text, lost interval DEFAULT '25 hours')
+    RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
@@ -1194,11 +1230,21 @@ BEGIN
         RAISE EXCEPTION 'reason: say why this clone, restore or promoted standby may be charged'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    UPDATE billing.settings SET database_identity = billing.identity();
+    IF lost IS NULL OR lost < '0' OR lost > '14 days' THEN
+        RAISE EXCEPTION 'lost: how much the database may have forgotten, up to 14 days, not %', lost
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    -- Attempts of the lost span come again under their old names as they fall due, which is at once.
+    UPDATE billing.settings
+    SET database_identity = billing.identity(), adopted_at = pg_catalog.now(),
+        adopted_reason = session_user || ': ' || reason,
+        look_first_until = pg_catalog.now() + late_bound + lost;
 END
 $$;
-COMMENT ON FUNCTION billing.adopt_database(text) IS
-    'Vouches for a database whose identity changed. Only when no other copy is being charged.';
+COMMENT ON FUNCTION billing.adopt_database(text, interval) IS
+    'Vouches for a database whose identity changed. Only when no other copy is being charged. Claims '
+    'wait late_bound; then, for as long as the database may have lost, every name is looked up '
+    'before it is sent.';
 
 -- Roles ----------------------------------------------------------------------------------------
 
@@ -1241,6 +1287,7 @@ GRANT UPDATE (state, anchor_at, period_index, next_charge_at, cycle, anchor_inde
     ON billing.subscriptions TO billing_worker;
 GRANT UPDATE (state, dead_code) ON billing.billing_keys TO billing_worker;
 GRANT UPDATE ON billing.workers TO billing_worker;
+GRANT UPDATE (requests, refilled_at) ON billing.request_budget TO billing_worker;
 GRANT EXECUTE ON FUNCTION billing.bind_worker(text), billing.audit(),
     billing.forecast(timestamptz) TO billing_worker;
 
@@ -1254,6 +1301,6 @@ GRANT UPDATE (mode, time_zone, paused, paused_reason, clock_offset, max_requests
 GRANT INSERT (customer_key, plan_id, amount, billing_key_id, state, anchor_at, period_index,
     cancel_at), UPDATE (plan_id, amount, billing_key_id, state, cancel_at, held_reason)
     ON billing.subscriptions TO billing_admin;
-GRANT EXECUTE ON FUNCTION billing.adopt_database(text) TO billing_admin;
+GRANT EXECUTE ON FUNCTION billing.adopt_database(text, interval) TO billing_admin;
 
 COMMIT;

@@ -34,6 +34,9 @@ package struct DueSubscription: Sendable {
     package var card: Card?
     /// Why the row makes no sense any more, if it does not (a plan gone, an illegal name).
     package var problem: String?
+    /// The database may have forgotten attempts (a failover, a restore): even a name that looks new
+    /// is looked up before it is sent.
+    package var looksFirst: Bool
     package var charge: OpenCharge?
 
     package struct Terms: Hashable, Sendable {
@@ -135,7 +138,7 @@ package struct DueSubscription: Sendable {
         now: Instant, cancelAt: Instant? = nil, resumedAt: Instant? = nil, periodIndex: Int = 0,
         periodStart: Instant, periodEnd: Instant, orderPrefix: String, customerKey: CustomerKey,
         terms: Terms, catchUp: CatchUp = .latest, dunningSteps: Int = 4, card: Card?,
-        problem: String? = nil, charge: OpenCharge? = nil
+        problem: String? = nil, looksFirst: Bool = false, charge: OpenCharge? = nil
     ) {
         self.id = id
         self.lease = lease
@@ -154,6 +157,7 @@ package struct DueSubscription: Sendable {
         self.dunningSteps = dunningSteps
         self.card = card
         self.problem = problem
+        self.looksFirst = looksFirst
         self.charge = charge
     }
 }

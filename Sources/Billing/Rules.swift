@@ -85,6 +85,8 @@ extension Work {
             switch answer {
             case .notFound: continue
             case .found(let payment):
+                // Its own name, of which the database knew nothing any more.
+                if order == request.orderID { return found(payment, request) }
                 if payment.isDead(as: order) { continue }
                 // The name in hand may have been sent before: two payments are possible, a person
                 // must look.

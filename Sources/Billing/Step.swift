@@ -62,7 +62,8 @@ package struct Step: Hashable, Sendable {
             return local(standing: .suspended, next: .periodEnd, opens: opens)
         }
         let request = request(row, terms: terms, card: card, number: 1)
-        let task = ProviderTask.send(request, earlier: [], isRepeat: false, tries: 0)
+        let task = ProviderTask.send(
+            request, earlier: row.looksFirst ? [request.orderID] : [], isRepeat: false, tries: 0)
         return Step(opensCharge: opens, action: .ask(task, opensAttempt: true))
     }
 
@@ -92,7 +93,7 @@ package struct Step: Hashable, Sendable {
         }
         let maySend = attempt.sameKey && row.now < attempt.openedAt + numbers.lastSendAge
         if maySend, !attempt.inDoubt || attempt.absent {
-            let earlier = names(row, through: attempt.request.number - 1)
+            let earlier = names(row, through: attempt.request.number - (row.looksFirst ? 0 : 1))
             let task = ProviderTask.send(
                 attempt.request, earlier: earlier, isRepeat: attempt.inDoubt,
                 tries: attempt.notSents)
@@ -135,8 +136,9 @@ package struct Step: Hashable, Sendable {
         }
         let next = request(
             row, terms: charge.terms, card: card, number: attempt.request.number + 1)
+        let last = attempt.request.number + (row.looksFirst ? 1 : 0)
         let task = ProviderTask.send(
-            next, earlier: names(row, through: attempt.request.number), isRepeat: false, tries: 0)
+            next, earlier: names(row, through: last), isRepeat: false, tries: 0)
         return Step(opensCharge: false, action: .ask(task, opensAttempt: true))
     }
 

@@ -19,13 +19,18 @@ enum ClaimSQL {
                     'this database is a clone, a restore or a promoted standby that nobody vouched '
                     || 'for: when no other copy is charged, run SELECT billing.adopt_database(why)'
             END AS refusal,
-            CASE WHEN s.paused THEN coalesce(s.paused_reason, 'settings.paused is true') END AS paused,
+            CASE
+                WHEN s.paused THEN coalesce(s.paused_reason, 'settings.paused is true')
+                WHEN s.adopted_at + s.late_bound > now() THEN
+                    'this database was adopted at ' || s.adopted_at
+                    || ': requests sent before may act until ' || s.adopted_at + s.late_bound
+            END AS paused,
             extract(epoch FROM s.request_timeout)::float8 AS request_timeout,
             extract(epoch FROM s.lease)::float8 AS lease,
             extract(epoch FROM s.gap)::float8 AS gap,
             extract(epoch FROM s.last_send_age)::float8 AS last_send_age,
             extract(epoch FROM s.hold_age)::float8 AS hold_age,
-            s.maximum_attempts, s.max_won_per_day
+            s.maximum_attempts, s.max_won_per_day, s.max_requests_per_minute
         FROM billing.settings AS s
         """
     }
@@ -34,12 +39,15 @@ enum ClaimSQL {
     ///
     /// The clock stands in a sub-select, so that it is read once and the index bounds the scan
     /// (volatile in the predicate: 155 ms for 1 M rows instead of 0.3).
-    static func lock(limit: Int) -> PostgresQuery {
+    /// `onlyOpen`: only rows with an attempt that may be under way, which must be followed to its end
+    /// whatever limits new ones.
+    static func lock(limit: Int, onlyOpen: Bool = false) -> PostgresQuery {
         """
         SELECT subscription_id, claims
         FROM billing.subscriptions
         WHERE next_charge_at <= (SELECT billing.now())
           AND (lease_until IS NULL OR lease_until <= now())
+          AND (attempt_open OR NOT \(onlyOpen))
         ORDER BY next_charge_at
         LIMIT \(limit)
         FOR NO KEY UPDATE SKIP LOCKED
@@ -63,7 +71,9 @@ enum ClaimSQL {
         """
         SELECT
             s.subscription_id, s.lease_no + 1 AS lease_no, s.claims + 1 AS claims, s.state,
-            b.clock AS now, s.cancel_at, s.resumed_at, s.period_index, s.period_at,
+            b.clock AS now,
+            (SELECT t.look_first_until > now() FROM billing.settings AS t) IS TRUE AS looks_first,
+            s.cancel_at, s.resumed_at, s.period_index, s.period_at,
             coalesce(c.period_end, billing.period_start(
                 e.anchor_at, e.cycle, s.period_index + 1 - e.anchor_index, z.time_zone))
                 AS period_end,

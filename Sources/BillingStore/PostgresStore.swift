@@ -152,14 +152,25 @@ extension PostgresStore {
         claim.pausedReason = try settings.stringOrNil("paused")
         if claim.pausedReason != nil { return claim }
 
-        let locked = try connection.query(ClaimSQL.lock(limit: limit))
+        var limits = try Self.limits(settings, connection)
+        if let wait = limits.untilNextRequest, wait > .zero {
+            claim.wake = wait
+            return claim
+        }
+        let isDayOver = limits.won.map { $0 < 100 } ?? false
+        let locked = try connection.query(ClaimSQL.lock(limit: limit, onlyOpen: isDayOver))
         let ids = try Self.together(locked)
         do {
-            if !ids.isEmpty { try take(ids, identity, connection, &claim) }
+            if !ids.isEmpty { try take(ids, identity, connection, &limits, &claim) }
         } catch  where ids.count == 1 {
             throw RowFailure(subscription: ids[0], underlying: error)
         }
-        if locked.count == limit || ids.count < locked.count {
+        if isDayOver || limits.leftOutForWon > 0 {
+            // Those that fit went; the rest waits for tomorrow or for the operator.
+            claim.pausedReason = "settings.max_won_per_day is reached: due charges wait"
+        } else if limits.leftOutForRequests > 0 {
+            claim.wake = limits.untilNextRequest
+        } else if locked.count == limit || ids.count < locked.count {
             claim.wake = .zero
         } else if let seconds = try connection.query(ClaimSQL.nextDue()).first?
             .doubleOrNil("seconds")
@@ -167,6 +178,25 @@ extension PostgresStore {
             claim.wake = .seconds(max(0, min(seconds, 86_400)))
         }
         return claim
+    }
+
+    /// What the limits leave, locked for the rest of the transaction if there are any.
+    private static func limits(
+        _ settings: PostgresRow, _ connection: isolated PostgresConnection
+    ) throws -> ClaimLimits {
+        var won: Int64?
+        if try settings.int64OrNil("max_won_per_day") != nil {
+            _ = try connection.query(LimitSQL.lockDay())
+            won = try connection.query(LimitSQL.wonLeft()).first?.int64OrNil("won_left")
+        }
+        var requests: Double?
+        let perMinute = try settings.int64OrNil("max_requests_per_minute")
+        if let perMinute {
+            let budget = LimitSQL.refill(
+                burst: ClaimLimits.burst(perMinute), rate: ClaimLimits.rate(perMinute))
+            requests = try connection.query(budget).first?.double("requests")
+        }
+        return ClaimLimits(won: won, requests: requests, perMinute: perMinute)
     }
 
     /// Those of the locked rows, oldest first, that are claimed together. A row that was claimed three
@@ -193,7 +223,7 @@ extension PostgresStore {
 
     private static func take(
         _ ids: [Int64], _ identity: Identity, _ connection: isolated PostgresConnection,
-        _ claim: inout Claim
+        _ limits: inout ClaimLimits, _ claim: inout Claim
     ) throws {
         var rows = ClaimRows()
         var decided: [(DueSubscription, Step)] = []
@@ -205,9 +235,12 @@ extension PostgresStore {
         for row in read {
             let due = try row.dueSubscription()
             let step = Step.decide(due, claim.numbers)
+            guard limits.admit(step) else { continue }
             try rows.append(due, step, row)
             decided.append((due, step))
         }
+        guard !decided.isEmpty else { return }
+        if limits.spent > 0 { _ = try connection.query(LimitSQL.spend(limits.spent)) }
         let written = try connection.query(
             ClaimSQL.write(
                 rows, worker: identity.worker, lease: claim.numbers.lease / .seconds(1),

@@ -25,7 +25,7 @@ extension PostgresRow {
             catchUp: try word(try string("catch_up"), of: "catch_up"),
             dunningSteps: try int("dunning_steps"),
             card: try card(),
-            problem: try stringOrNil("problem"))
+            problem: try stringOrNil("problem"), looksFirst: try bool("looks_first"))
         due.charge = try openCharge()
         return due
     }

@@ -146,6 +146,11 @@ import Glibc
             switch unsafe PQresultStatus(result) {
             case PGRES_TUPLES_OK:
                 answer = Answer(rows: unsafe Self.rows(result), tag: unsafe Self.tag(result))
+            case PGRES_COPY_IN, PGRES_COPY_OUT, PGRES_COPY_BOTH:
+                // The server would wait for data, or send it, for ever; the connection is not idle any
+                // more and will not be used again.
+                throw PostgresError(
+                    kind: .protocolViolation, message: "COPY is not supported by this client")
             case PGRES_COMMAND_OK, PGRES_EMPTY_QUERY:
                 answer.tag = unsafe Self.tag(result)
             default:

@@ -112,6 +112,19 @@ struct OutcomeRulesTests {
     }
 }
 
+extension OutcomeRulesTests {
+    @Test func theSecondTimeTheRowIsWrongAndTheCardIsNot() {
+        let first = work().after(
+            .declined(poor, .softThenFault), of: request, isRepeat: false, tries: 0, jitter: 0)
+        #expect(first.next == .dunning(step: 0))
+        let second = work(Work.History(lastCode: "POOR")).after(
+            .declined(poor, .softThenFault), of: request, isRepeat: false, tries: 0, jitter: 0)
+        #expect(second.attempt == .declined(number: 2, poor, killsKey: false))
+        #expect(second.next == .never)
+        #expect(second.chargeChange == .held("declined twice with POOR"))
+    }
+}
+
 struct LookUpRulesTests {
     private static let cases: [(LookUp, Int, Bool, Kind)] = [
         (.found(payment()), 0, false, .approved),
@@ -119,6 +132,13 @@ struct LookUpRulesTests {
         (.found(payment { $0.status = .partialCanceled }), 0, false, .approved),
         (.found(payment { $0.status = .aborted }), 0, false, .declined),
         (.found(payment { $0.status = .expired }), 0, false, .declined),
+        (
+            .found(
+                payment {
+                    $0.status = .aborted
+                    $0.orderID = OrderID(stored: "another")
+                }), 0, false, .none
+        ),
         (.found(payment { $0.totalAmount = Won(1) }), 0, false, .none),
         (.found(payment { $0.status = .other("READY") }), 0, false, .none),
         (.notFound(poor), 0, false, .nothing), (.notFound(poor), 0, true, .nothing),
@@ -191,6 +211,24 @@ struct EarlierNamesRulesTests {
         let held = before(earlier(), isRepeat: true)
         #expect(held?.attempt == nil)
         #expect(held?.next == .never)
+    }
+
+    @Test(arguments: [false, true])
+    func thePaymentOfItsOwnForgottenNameIsTheAttempts(_ isRepeat: Bool) {
+        let transition = work().afterEarlier(
+            [(first, .notFound(poor)), (request.orderID, .found(payment()))], before: request,
+            isRepeat: isRepeat, tries: 0, jitter: 0)
+        #expect(Kind(transition?.attempt) == .approved)
+        #expect(transition?.chargeChange == .paid(payment()))
+    }
+
+    @Test func anAbortedPaymentOfAnotherOrderFreesNoWay() {
+        let transition = before(
+            earlier {
+                $0.status = .aborted
+                $0.orderID = OrderID(stored: "another")
+            }, isRepeat: false)
+        #expect(transition?.next == .never)
     }
 
     @Test func aForeignPaymentUnderAnEarlierNameIsHeld() {

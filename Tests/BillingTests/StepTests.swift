@@ -137,6 +137,19 @@ struct StepTests {
                 $0.catchUp = .each
             }, .send(1, isRepeat: false, earlier: 0, opensAttempt: true)
         ),
+        (
+            row().with(nil) {
+                $0.now = $0.periodEnd
+                $0.catchUp = .each
+                $0.card = nil
+                $0.state = .suspended
+            }, .write(.failed(.noCard), .exhausted, .advance)
+        ),
+        (
+            row().with(nil) { $0.looksFirst = true },
+            .send(1, isRepeat: false, earlier: 1, opensAttempt: true)
+        ),
+        (row().with(nil) { $0.charge?.isHeld = true }, .write(nil, nil, .never)),
         (row().with(nil, amount: 0), .write(.free, .good, .advance)),
         (row().with(nil) { $0.card = nil }, .write(nil, .suspended, .periodEnd)),
     ]
@@ -162,6 +175,14 @@ struct StepTests {
             row().with(attempt(.open) { $0.inDoubt = false }) { $0.now = start + day * 13 },
             .resolve
         ),
+        // Under another secret key the name protects nothing: it is only looked up.
+        (row().with(attempt(.open) { ($0.absent, $0.sameKey) = (true, false) }), .resolve),
+        (row().with(attempt(.open) { ($0.inDoubt, $0.sameKey) = (false, false) }), .resolve),
+        (
+            row().with(attempt(.open, number: 2) { $0.inDoubt = false }) { $0.looksFirst = true },
+            .send(2, isRepeat: false, earlier: 2, opensAttempt: false)
+        ),
+        (row().with(attempt(.open)) { $0.charge?.isHeld = true }, .write(nil, nil, .never)),
         (row().with(attempt(.open)) { $0.now = start + day * 14 }, .hold),
         (row().with(attempt(.open)) { $0.silentClaims = 6 }, .hold),
         // Money may have moved: neither cancelling nor pausing leaves it unresolved.
@@ -174,6 +195,11 @@ struct StepTests {
     private static let endedAttempts: [(DueSubscription, Verb)] = [
         (row().with(attempt(.declined), declines: 1), next),
         (row().with(attempt(.refused)), next),
+        (row().with(attempt(.declined)) { $0.charge?.isHeld = true }, .write(nil, nil, .never)),
+        (
+            row().with(attempt(.declined), declines: 1) { $0.looksFirst = true },
+            .send(2, isRepeat: false, earlier: 2, opensAttempt: true)
+        ),
         (row().with(attempt(.declined)) { $0.silentClaims = 6 }, .hold),
         (row().with(attempt(.declined)) { $0.state = .paused }, .write(nil, nil, .never)),
         (
