@@ -104,9 +104,12 @@ package final class ChildProcess: Sendable {
             .map { String(decoding: $0, as: UTF8.self) } ?? ""
     }
 
+    /// It has not ended yet.
+    package var isRunning: Bool { ending.state.withLock { $0.status == nil } }
+
     package func kill(_ signal: Int32) {
         // The number may be another's once the program has ended.
-        if ending.state.withLock({ $0.status == nil }) { _ = Glibc.kill(pid, signal) }
+        if isRunning { _ = Glibc.kill(pid, signal) }
     }
 
     /// Its exit status, once it has ended; 128 and the signal's number if one ended it.

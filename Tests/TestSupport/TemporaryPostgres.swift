@@ -40,6 +40,21 @@ package actor TemporaryPostgres {
         return TestDatabase(server: server, name: name)
     }
 
+    /// A copy of a database, as a careless administrator makes one. Ends the connections to the
+    /// original, which PostgreSQL asks for.
+    package func clone(of original: TestDatabase) async throws -> TestDatabase {
+        let clone = TestDatabase(server: original.server, name: original.name + "_clone")
+        let owner = try await TestDatabase(server: original.server, name: "postgres").connect()
+        try await owner.execute(
+            script: """
+                SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = '\(original.name)'
+                """)
+        try await owner.execute(script: "CREATE DATABASE \(clone.name) TEMPLATE \(original.name)")
+        await owner.close()
+        return clone
+    }
+
     /// A database without anything in it.
     package func emptyDatabase() async throws -> TestDatabase {
         let server = try await running()
