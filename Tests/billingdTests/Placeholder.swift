@@ -1,3 +1,0 @@
-import Testing
-
-@Suite struct BillingdPlaceholder { @Test func placeholder() { #expect(Bool(true)) } }

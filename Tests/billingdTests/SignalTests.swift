@@ -1,0 +1,75 @@
+import Glibc
+import TestSupport
+import Testing
+
+extension ProcessTests {
+    /// What a signal does to requests that are under way.
+    @Suite struct SignalTests {
+        /// 200 requests that the provider has executed, and answers two seconds later.
+        private func inFlight(_ stage: Stage, _ options: [String] = []) async throws
+            -> ChildProcess
+        {
+            try await stage.subscribers(200)
+            let worker = try await stage.worker(options)
+            try await eventually("200 requests are under way") {
+                let books = try stage.sandbox.books()
+                #expect(books.approvals == books.unanswered, "the first were answered already")
+                return books.unanswered == 200
+            }
+            return worker
+        }
+
+        @Test(arguments: [SIGTERM, SIGINT])
+        func whatIsInFlightEndsAndIsRecorded(signal: Int32) async throws {
+            let stage = try await Stage(latencyMilliseconds: 2_000)
+            let worker = try await inFlight(stage)
+            worker.kill(signal)
+            let stopped = ContinuousClock.now
+            #expect(await worker.ended() == 0)
+            let took = ContinuousClock.now - stopped
+            #expect(took > .milliseconds(200) && took < .seconds(15), "took \(took)")
+            let log = worker.errors
+            #expect(log.contains("\"in_flight\":\"200\""), "\(log)")
+            #expect(log.contains("stopped: everything is recorded"))
+            try await stage.expectSound(payments: 200)
+            #expect(try await stage.count("billing.workers WHERE state <> 'stopped'") == 0)
+        }
+
+        @Test func aSecondSignalEndsAtOnceAndAnotherWorkerResolves() async throws {
+            let stage = try await Stage(latencyMilliseconds: 2_000)
+            try await stage.scale(requestTimeout: "3 seconds", lease: "10 seconds")
+            let worker = try await inFlight(stage)
+            worker.kill(SIGTERM)
+            try await eventually("it is stopping") { worker.errors.contains("\"stopping\"") }
+            let second = ContinuousClock.now
+            worker.kill(SIGTERM)
+            #expect(await worker.ended() == 130)
+            #expect(ContinuousClock.now - second < .seconds(1))
+            #expect(try await stage.count("billing.attempts WHERE state = 'open'") == 200)
+
+            let next = try await stage.worker()
+            try await stage.paid(200)
+            next.kill(SIGTERM)
+            #expect(await next.ended() == 0)
+            try await stage.expectSound(payments: 200)
+            // Found at the provider, not sent again.
+            #expect(
+                try await stage.count("billing.attempts WHERE code = 'LOOKED_UP' AND sends = 1")
+                    == 200)
+        }
+
+        @Test func unsentClaimsAreGivenBack() async throws {
+            let stage = try await Stage(latencyMilliseconds: 500)
+            try await stage.subscribers(300)
+            let worker = try await stage.worker(["--max-in-flight", "50"])
+            try await eventually("some are paid") { try stage.sandbox.books().approvals > 60 }
+            worker.kill(SIGTERM)
+            #expect(await worker.ended() == 0)
+            #expect(
+                try await stage.count("billing.subscriptions WHERE lease_until IS NOT NULL") == 0)
+            let rest = try await stage.billingd(["once"])
+            #expect(rest.status == 0)
+            try await stage.expectSound(payments: 300)
+        }
+    }
+}
