@@ -5,24 +5,33 @@ package struct PostgresTimestamp: Hashable, Comparable, Sendable, CustomStringCo
     package init(microseconds: Int64) { self.microseconds = microseconds }
 
     /// Reads ISO 8601 or PostgreSQL's ISO output: `2026-01-31 09:00:00.123456+09`,
-    /// `2026-01-31T09:00:00+09:00`, `…Z`. Nil for anything else, `infinity` included.
+    /// `2026-01-31T09:00:00+09:00`, `…Z`, and a year before 1 with ` BC` at the end. Nil for anything
+    /// else: `infinity`, a day that is in no calendar, and what 64 bits do not hold.
     package init?(iso8601 text: String) {
         var digits = Scanner(Array(text.utf8))
-        guard let year = digits.number(4...6), digits.take("-"), let month = digits.number(2...2),
+        guard var year = digits.number(4...6), digits.take("-"), let month = digits.number(2...2),
             digits.take("-"), let day = digits.number(2...2), digits.take(" ") || digits.take("T"),
             let hour = digits.number(2...2), digits.take(":"), let minute = digits.number(2...2),
             digits.take(":"), let second = digits.number(2...2),
-            (1...12).contains(month), (1...31).contains(day), hour < 24, minute < 60, second <= 60
+            hour < 24, minute < 60, second <= 60
         else { return nil }
         var fraction: Int64 = 0
         if digits.take(".") {
             guard let read = digits.fraction() else { return nil }
             fraction = read
         }
-        guard let offset = digits.offset(), digits.isAtEnd else { return nil }
+        guard let offset = digits.offset() else { return nil }
+        if digits.take(" ") {
+            guard digits.take("B"), digits.take("C"), year > 0 else { return nil }
+            year = 1 - year
+        }
         let days = Self.days(year: year, month: month, day: day)
+        guard digits.isAtEnd, Self.date(days: days) == (year, month, day) else { return nil }
         let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second - offset
-        microseconds = seconds * 1_000_000 + fraction
+        let (whole, isTooFar) = seconds.multipliedReportingOverflow(by: 1_000_000)
+        let (sum, isBeyond) = whole.addingReportingOverflow(fraction)
+        guard !isTooFar, !isBeyond else { return nil }
+        microseconds = sum
     }
 
     package static func < (left: Self, right: Self) -> Bool {
@@ -34,9 +43,9 @@ package struct PostgresTimestamp: Hashable, Comparable, Sendable, CustomStringCo
         let (seconds, micros) = microseconds.quotientAndRemainder(floor: 1_000_000)
         let (days, second) = seconds.quotientAndRemainder(floor: 86_400)
         let (year, month, day) = Self.date(days: days)
-        return "\(padded(year, 4))-\(padded(month, 2))-\(padded(day, 2))T"
+        return "\(padded(year > 0 ? year : 1 - year, 4))-\(padded(month, 2))-\(padded(day, 2))T"
             + "\(padded(second / 3_600, 2)):\(padded(second / 60 % 60, 2)):"
-            + "\(padded(second % 60, 2)).\(padded(micros, 6))Z"
+            + "\(padded(second % 60, 2)).\(padded(micros, 6))Z" + (year > 0 ? "" : " BC")
     }
 
     /// Days since 1970-01-01 in the proleptic Gregorian calendar (400-year eras from 1 March).
@@ -118,7 +127,7 @@ private struct Scanner {
         guard isNegative || take("+"), let hours = number(2...2) else { return nil }
         var seconds = hours * 3_600
         if take(":") {
-            guard let minutes = number(2...2) else { return nil }
+            guard let minutes = number(2...2), minutes < 60 else { return nil }
             seconds += minutes * 60
         }
         if take(":") {
