@@ -222,6 +222,8 @@ import Synchronization
         }
         if case .post(let bytes) = request.method {
             set(CURLOPT_POST, 1)
+            // Without a body there is nothing to rewind: libcurl would send it again.
+            if bytes.isEmpty { set(CURLOPT_FRESH_CONNECT, 1) }
             isFine =
                 unsafe billingd_curl_set_size(
                     easy, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(bytes.count)) == CURLE_OK
