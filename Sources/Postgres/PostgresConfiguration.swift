@@ -1,6 +1,6 @@
 /// Where to connect and which limits hold. Never prints its connection string: a password may be
 /// in it.
-package struct PostgresConfiguration: Sendable, CustomStringConvertible {
+package struct PostgresConfiguration: Sendable, CustomStringConvertible, CustomReflectable {
     /// A URI or conninfo string of libpq; empty: the `PG*` environment.
     package var connectionString: String
     package var applicationName: String
@@ -22,6 +22,7 @@ package struct PostgresConfiguration: Sendable, CustomStringConvertible {
     }
 
     package var description: String { "PostgresConfiguration(\(applicationName))" }
+    package var customMirror: Mirror { Mirror(self, children: [:]) }
 
     /// Keywords for PQconnectStartParams: the caller's string first, ours after it, so that ours
     /// win (PostgreSQL manual, 34.1.2 and 34.1).
