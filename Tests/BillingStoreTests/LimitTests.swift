@@ -124,5 +124,4 @@ extension Work {
     fileprivate var sent: (AttemptRequest, [OrderID])? {
         if case .send(let request, let earlier, _, _) = task { (request, earlier) } else { nil }
     }
-    fileprivate var isResolve: Bool { if case .resolve = task { true } else { false } }
 }

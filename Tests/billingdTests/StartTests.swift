@@ -201,6 +201,11 @@ extension ProcessTests {
                 ], variables)
             #expect(try await clone.run("SELECT FROM billing.attempts").isEmpty)
             try await clone.run("SELECT billing.adopt_database('a test says so')", as: .admin)
+            // What was sent for the other copy may still act: it waits that out, and says so.
+            let early = try await stage.billingd(["once"], variables)
+            #expect(early.status == 1)
+            #expect(early.output.contains("this database was adopted at"))
+            try await clone.run("UPDATE billing.settings SET adopted_at = now() - late_bound")
             #expect(try await stage.billingd(["once"], variables).status == 0)
             #expect(try await clone.run("SELECT FROM billing.attempts").count == 1)
         }
