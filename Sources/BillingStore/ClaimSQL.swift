@@ -231,7 +231,9 @@ enum ClaimSQL {
     static func nextDue() -> PostgresQuery {
         """
         SELECT extract(epoch FROM min(next_charge_at) - billing.now())::float8 AS seconds
-        FROM billing.subscriptions WHERE next_charge_at > (SELECT billing.now())
+        FROM billing.subscriptions
+        WHERE next_charge_at > (SELECT billing.now())
+          AND next_charge_at < 'infinity'  -- has no distance; a constraint forbids it, too
         """
     }
 

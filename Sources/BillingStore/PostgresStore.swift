@@ -364,7 +364,9 @@ extension PostgresStore {
             if error.isRetryable || error.isOfClass(passing) {
                 return .unavailable(error.description, mayHaveCommitted: false)
             }
-            // Only what values of one row can cause is that row's doing.
+            // Only what values of one row can cause is that row's doing: what the server says of them,
+            // and what cannot be read.
+            if error.kind == .decoding { return .failed(error.description) }
             if error.kind == .server, !error.isOfClass(systemic) {
                 return .failed(error.description)
             }
