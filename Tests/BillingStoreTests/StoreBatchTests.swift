@@ -1,0 +1,147 @@
+import Billing
+import Foundation
+import Postgres
+import TestSupport
+import Testing
+
+@testable import BillingStore
+
+extension StoreTests {
+    /// Many rows: few statements, and the index.
+    @Suite struct StoreBatchTests {
+        /// Statements that the server has run for the store's connections since they were made, as
+        /// its log says.
+        private func statements(_ stage: StoreStage, pids: Set<String>) throws -> [String] {
+            let log = URL(filePath: stage.database.server.socket).deletingLastPathComponent()
+                .appending(path: "log")
+            return try String(contentsOf: log, encoding: .utf8).split(separator: "\n")
+                .filter { line in
+                    pids.contains { line.contains(" [\($0)] LOG:  duration: ") }
+                        && (line.contains(" statement: ") || line.contains(" execute "))
+                }
+                .map(String.init)
+        }
+
+        @Test func aThousandRowsAreClaimedAndRecordedInAHandfulOfStatements() async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe(1_000)
+            // Connections made from here on are logged.
+            try await stage.database.run(
+                "ALTER DATABASE \(stage.database.name) SET log_min_duration_statement = 0")
+            let store = StoreStage.store(stage.database, worker: "worker-2")
+            var works: [Work] = []
+            while works.count < 1_000 {
+                let claim = try await store.claim(limit: 500)
+                try #require(claim.work.count == 500)
+                works += claim.work
+            }
+            let approvals = try works.map { try $0.approved("pay-\($0.subscription.value)") }
+            for batch in [approvals[..<500], approvals[500...]] {
+                #expect(try await store.record(Array(batch)).allSatisfy { $0 == .applied })
+            }
+            let pids = try await stage.database.run(
+                """
+                SELECT pid::text FROM pg_stat_activity
+                WHERE datname = current_database() AND usename = 'test_worker'
+                """
+            ).map { try $0.string("pid") }
+            let statements = try statements(stage, pids: Set(pids))
+            // A claim: BEGIN, permission, lock, read, write, next date, COMMIT. A record: BEGIN,
+            // lock, apply, COMMIT.
+            #expect(statements.count <= 2 * 7 + 2 * 4, "\(statements.joined(separator: "\n"))")
+            #expect(statements.count >= 2 * 6 + 2 * 4, "the log tells less than was done")
+            print("1,000 rows claimed and recorded in \(statements.count) statements")
+            #expect(
+                try await stage.value(
+                    """
+                    SELECT count(*) || ' ' || count(DISTINCT c.payment_key)
+                    FROM billing.charges AS c JOIN billing.subscriptions AS s USING (subscription_id)
+                    WHERE c.state = 'paid' AND s.period_index = 1 AND s.lease_until IS NULL
+                    """) == "1000 1000")
+            try await stage.expectSound()
+        }
+
+        @Test(arguments: ["few", "all"], [true, false])
+        func theClaimUsesTheIndex(due: String, isAnalyzed: Bool) async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe()
+            try await stage.database.run(
+                """
+                SET session_replication_role = replica;
+                INSERT INTO billing.subscriptions (customer_key, plan_id, anchor_at, cycle, period_at,
+                    next_charge_at, order_prefix)
+                SELECT 'c1-customer', 'monthly', t, '1 month', t, t, 'prefix' || n
+                FROM generate_series(1, 100000) AS n CROSS JOIN LATERAL (
+                    SELECT now() + CASE WHEN \(due == "all") OR n % 1000 = 0 THEN -1 ELSE 1 END
+                        * n * interval '20 seconds' AS t) AS at;
+                \(isAnalyzed ? "ANALYZE billing.subscriptions" : "")
+                """)
+            // With the text that the worker sends, prepared and used often enough for PostgreSQL to
+            // settle on a plan for any limit.
+            let worker = try await stage.database.connect(as: .worker)
+            try await worker.execute(
+                script: "PREPARE claim (bigint) AS \(ClaimSQL.lock(limit: 500).text)")
+            for _ in 1...10 { try await worker.execute(script: "EXECUTE claim (500)") }
+            let plan = try await worker.execute(
+                script: "EXPLAIN (ANALYZE, COSTS OFF) EXECUTE claim (500)"
+            ).map { try $0.string("QUERY PLAN") }.joined(separator: "\n")
+            let clock = ContinuousClock.now
+            let rows = try await worker.execute(script: "EXECUTE claim (500)")
+            let took = ContinuousClock.now - clock
+            await worker.close()
+            print(
+                "100,000 rows, \(due) due, analyzed \(isAnalyzed): a claim of \(rows.count) in \(took)"
+            )
+            #expect(rows.count == (due == "all" ? 500 : 101))
+            #expect(plan.contains("Index Scan using subscriptions_due on subscriptions"), "\(plan)")
+            #expect(plan.contains("Index Cond"), "\(plan)")
+            #expect(!plan.contains("Seq Scan on subscriptions"), "\(plan)")
+            #expect(!plan.contains("Sort"), "\(plan)")
+            #expect(took < .milliseconds(250), "\(took)\n\(plan)")
+        }
+
+        @Test func workersClaimBesideEachOther() async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe(200)
+            let stores = (1...4).map { StoreStage.store(stage.database, worker: "worker-\($0)") }
+            let claimed = try await withThrowingTaskGroup { group in
+                for store in stores {
+                    group.addTask {
+                        var ids: [Int64] = []
+                        while true {
+                            let claim = try await store.claim(limit: 10)
+                            if claim.work.isEmpty { return ids }
+                            ids += claim.work.map(\.subscription.value)
+                        }
+                    }
+                }
+                return try await group.reduce(into: []) { $0 += $1 }
+            }
+            #expect(claimed.count == 200)
+            #expect(Set(claimed).count == 200)
+            #expect(try await stage.value("SELECT max(lease_no) FROM billing.subscriptions") == "1")
+        }
+
+        @Test func theOldestAreClaimedFirstAndTheWakeIsTheNextDate() async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe(5)
+            try await stage.database.run(
+                """
+                UPDATE billing.subscriptions
+                SET next_charge_at = billing.now() - subscription_id * interval '1 minute'
+                """)
+            let first = try await stage.store.claim(limit: 2)
+            #expect(first.work.map(\.subscription.value).sorted() == [4, 5])
+            #expect(first.wake == .zero)
+            try await stage.database.run(
+                """
+                UPDATE billing.subscriptions
+                SET next_charge_at = billing.now() + interval '90 seconds' WHERE subscription_id = 1
+                """)
+            let rest = try await stage.store.claim(limit: 10)
+            #expect(rest.work.map(\.subscription.value).sorted() == [2, 3])
+            let wake = try #require(rest.wake)
+            #expect(wake > .seconds(60) && wake <= .seconds(90))
+        }
+    }
+}
