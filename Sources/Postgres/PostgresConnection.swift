@@ -165,7 +165,7 @@ package actor PostgresConnection {
     /// Starts to listen; what was announced before is not heard.
     package func listen(_ channel: String) throws(PostgresError) {
         // A channel is an identifier of ours, never input: quoted all the same.
-        let name = channel.split(separator: "\"").joined(separator: "\"\"")
+        let name = channel.unicodeScalars.map { $0 == "\"" ? "\"\"" : "\($0)" }.joined()
         try execute(script: "LISTEN \"\(name)\"")
     }
 
