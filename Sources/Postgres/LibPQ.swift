@@ -45,18 +45,40 @@ import Glibc
 
     deinit { unsafe PQfinish(connection) }
 
-    /// libpq quotes a string that it cannot read, password and all: such a one is refused here.
+    /// libpq quotes a string that it cannot read, password and all: such a one is refused here. So is
+    /// one whose host or port is none: there a password with a slash or an at sign was torn apart.
     private static func check(_ connectionString: String) throws(PostgresError) {
         guard !connectionString.isEmpty else { return }
-        guard let parsed = unsafe PQconninfoParse(connectionString, nil) else {
-            throw PostgresError(
-                kind: .connection,
-                message:
-                    "the connection string cannot be read (it is not shown: a password may be in "
-                    + "it); it is a URI, whose special characters are percent-encoded, or key=value "
-                    + "pairs")
+        let unreadable = PostgresError(
+            kind: .connection,
+            message:
+                "the connection string cannot be read (it is not shown: a password may be in "
+                + "it); it is a URI, whose special characters are percent-encoded, or key=value "
+                + "pairs")
+        guard let parsed = unsafe PQconninfoParse(connectionString, nil) else { throw unreadable }
+        defer { unsafe PQconninfoFree(parsed) }
+        var next = unsafe parsed
+        while let keyword = unsafe next.pointee.keyword {
+            if let value = unsafe next.pointee.val,
+                unsafe isTorn(String(cString: value), keyword: String(cString: keyword))
+            {
+                throw unreadable
+            }
+            unsafe next += 1
         }
-        unsafe PQconninfoFree(parsed)
+    }
+
+    private static func isTorn(_ value: String, keyword: String) -> Bool {
+        switch keyword {
+        case "port":
+            !value.allSatisfy { $0 == "," || $0.isWhitespace || ("0"..."9").contains($0) }
+        case "host":
+            // A path is a folder of sockets; a leading @ is an abstract one.
+            value.split(separator: ",").contains {
+                !$0.hasPrefix("/") && $0.dropFirst().contains("@")
+            }
+        default: false
+        }
     }
 
     static var libraryVersion: Int32 { PQlibVersion() }
