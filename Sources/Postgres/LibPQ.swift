@@ -191,13 +191,11 @@ import Glibc
         var tag: String
     }
 
-    /// Asks the server to end the running statement. Opens a connection of its own, bounded by
-    /// tcp_user_timeout.
-    func cancel() {
-        guard let cancel = unsafe PQgetCancel(connection) else { return }
-        defer { unsafe PQfreeCancel(cancel) }
-        var buffer = [CChar](repeating: 0, count: 256)
-        _ = unsafe PQcancel(cancel, &buffer, 256)
+    /// Asks the server to end the running statement, on a connection of its own. False: that was not
+    /// answered within `limit`, and may still arrive when another statement is running.
+    func cancel(within limit: Duration) -> Bool {
+        guard let cancel = unsafe PQgetCancel(connection) else { return false }
+        return unsafe CancelRequest(cancel).send(within: limit)
     }
 
     /// The next notification that has arrived, without waiting.
@@ -289,6 +287,50 @@ extension PostgresConnection {
     /// The actor keeps its executor alive.
     package nonisolated var unownedExecutor: UnownedSerialExecutor {
         unsafe executor.asUnownedSerialExecutor()
+    }
+}
+
+/// A request to cancel. PQcancel waits for the server's end of the connection, without a limit: so
+/// it gets a thread, which a silent server may keep.
+@safe private final class CancelRequest: @unchecked Sendable {
+    // Used by the thread, and freed after it.
+    private let cancel: OpaquePointer
+    private let answered = Interrupt()
+
+    init(_ cancel: OpaquePointer) { unsafe self.cancel = cancel }
+
+    deinit { unsafe PQfreeCancel(cancel) }
+
+    func send(within limit: Duration) -> Bool {
+        let deadline = ContinuousClock.now + limit
+        var thread = pthread_t()
+        let context = unsafe Unmanaged.passRetained(self)
+        let result = unsafe pthread_create(
+            &thread, nil,
+            { context in
+                guard let context = unsafe context else { return nil }
+                unsafe Unmanaged<CancelRequest>.fromOpaque(context).takeRetainedValue().run()
+                return nil
+            }, context.toOpaque())
+        guard result == 0 else {
+            unsafe context.release()
+            return false
+        }
+        pthread_detach(thread)
+        while true {
+            let left = ContinuousClock.now.duration(to: deadline) / .milliseconds(1)
+            guard left > 0 else { return false }
+            var descriptor = pollfd(fd: answered.descriptor, events: Int16(POLLIN), revents: 0)
+            if unsafe poll(&descriptor, 1, Int32(min(left.rounded(.up), 60_000))) > 0 {
+                return true
+            }
+        }
+    }
+
+    private func run() {
+        var buffer = [CChar](repeating: 0, count: 256)
+        _ = unsafe PQcancel(cancel, &buffer, 256)
+        answered.raise()
     }
 }
 

@@ -206,8 +206,11 @@ package actor PostgresConnection {
         _ handle: LibPQ, _ limit: Duration
     ) throws(PostgresError) -> LibPQ.Answer {
         if let answer = try handle.answer(until: .now + limit) { return answer }
-        handle.cancel()
         let late = PostgresError(kind: .deadline, message: "no answer in \(limit)")
+        guard handle.cancel(within: .seconds(2)) else {
+            self.handle = nil
+            throw late
+        }
         do throws(PostgresError) {
             // The cancelled statement still has to say so, or has ended in the very moment.
             if try handle.answer(until: .now + .seconds(2)) == nil { self.handle = nil }
