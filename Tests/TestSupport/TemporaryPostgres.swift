@@ -28,17 +28,10 @@ package actor TemporaryPostgres {
     private var child: ChildProcess?
     private var starting: Task<Server, any Error>?
     private var databases = 0
+    private var creation: Task<Void, any Error>?
 
     /// An empty database with `schema.sql` applied.
-    package func database() async throws -> TestDatabase {
-        let server = try await running()
-        databases += 1
-        let name = "test_\(databases)"
-        let owner = try await TestDatabase(server: server, name: "postgres").connect()
-        try await owner.execute(script: "CREATE DATABASE \(name) TEMPLATE billing")
-        await owner.close()
-        return TestDatabase(server: server, name: name)
-    }
+    package func database() async throws -> TestDatabase { try await create("TEMPLATE billing") }
 
     /// A copy of a database, as a careless administrator makes one. Ends the connections to the
     /// original, which PostgreSQL asks for.
@@ -56,14 +49,23 @@ package actor TemporaryPostgres {
     }
 
     /// A database without anything in it.
-    package func emptyDatabase() async throws -> TestDatabase {
+    package func emptyDatabase() async throws -> TestDatabase { try await create("") }
+
+    private func create(_ template: String) async throws -> TestDatabase {
         let server = try await running()
         databases += 1
-        let name = "test_\(databases)"
-        let owner = try await TestDatabase(server: server, name: "postgres").connect()
-        try await owner.execute(script: "CREATE DATABASE \(name)")
-        await owner.close()
-        return TestDatabase(server: server, name: name)
+        let database = TestDatabase(server: server, name: "test_\(databases)")
+        // One after another: many at once hold each other up, past what a statement may take.
+        let before = creation
+        let creation = Task {
+            _ = await before?.result
+            let owner = try await TestDatabase(server: server, name: "postgres").connect()
+            try await owner.execute(script: "CREATE DATABASE \(database.name) \(template)")
+            await owner.close()
+        }
+        self.creation = creation
+        try await creation.value
+        return database
     }
 
     private func running() async throws -> Server {
