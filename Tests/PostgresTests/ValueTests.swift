@@ -152,8 +152,10 @@ import Testing
         #expect(try row.string("hours") == "25:00:00")
     }
 
-    @Test(arguments: ["\0", "a\0b", "end\0"])
-    func aTextWithANULIsRefused(_ text: String) async throws {
+    /// The sign for NUL stands for NUL, so that the log of the tests stays text.
+    @Test(arguments: ["␀", "a␀b", "end␀"])
+    func aTextWithANULIsRefused(_ sign: String) async throws {
+        let text = sign.replacing("␀", with: "\0")
         let database = try await CommonDatabase.database
         let connection = try await database.connect()
         for query in ["SELECT \(text)", "SELECT \(["x", text])"] as [PostgresQuery] {

@@ -1,0 +1,86 @@
+import HTTP
+import TestSupport
+import Testing
+
+/// Ends: of a client, of the task that waits, and of what is printed.
+@Suite(.timeLimit(.minutes(1))) struct LifeTests {
+    @Test func shutdownWaitsForWhatIsInFlight() async throws {
+        let server = try WireServer { $0.method == "POST" ? .hold : .status(200) }
+        let client = try plainClient()
+        let charge = Task { try await client.post(server.url("/charge")).status }
+        await server.posts.reaches(1)
+        let ends = Tally()
+        try await withThrowingTaskGroup { group in
+            group.addTask {
+                await client.shutdown()
+                ends.add()
+            }
+            // Shutting down has begun when further requests are refused.
+            var refusal: HTTPError?
+            while refusal == nil {
+                do throws(HTTPError) {
+                    _ = try await client.get(server.url("/look-up"))
+                } catch {
+                    refusal = error
+                }
+            }
+            #expect(refusal?.mayHaveLeft == false)
+            #expect(ends.count == 0)
+            server.release()
+            try await group.waitForAll()
+        }
+        #expect(try await charge.value == 200)
+        // Again, and at once.
+        await client.shutdown()
+    }
+
+    @Test func aClientWithoutRequestsShutsDownAtOnce() async throws {
+        let client = try plainClient()
+        await client.shutdown()
+        let error = await #expect(throws: HTTPError.self) {
+            try await client.get("http://127.0.0.1:1/")
+        }
+        #expect(error?.mayHaveLeft == false)
+    }
+
+    @Test func cancellingTheTaskDoesNotEndTheTransfer() async throws {
+        let server = try WireServer()
+        let client = try plainClient()
+        let charge = Task { try await client.post(server.url("/charge")) }
+        await server.posts.reaches(1)
+        charge.cancel()
+        server.release()
+        #expect(try await charge.value.status == 200)
+        await client.shutdown()
+    }
+
+    @Test func aTaskThatIsCancelledBeforehandSendsAllTheSame() async throws {
+        let server = try WireServer { _ in .status(200) }
+        let client = try plainClient()
+        let charge = Task {
+            withUnsafeCurrentTask { $0?.cancel() }
+            return try await client.post(server.url("/charge")).status
+        }
+        #expect(try await charge.value == 200)
+        await client.shutdown()
+    }
+
+    @Test func aRequestDoesNotPrintItself() {
+        let request = HTTPRequest(
+            method: .post(body: Array("S3CRET".utf8)), url: "https://host/S3CRET",
+            headers: [("Authorization", "S3CRET")])
+        var dumped = ""
+        dump(request, to: &dumped)
+        for text in ["\(request)", String(reflecting: request), dumped, "\([request])"] {
+            #expect(!text.contains("S3CRET"))
+            #expect(text.utf8.count < 100)
+        }
+    }
+
+    @Test func anErrorSaysWhetherAnythingLeft() {
+        let unknown = HTTPError(kind: .resendRefused, curlCode: 65, mayHaveLeft: true)
+        let harmless = HTTPError(kind: .connect, curlCode: 7, mayHaveLeft: false)
+        #expect("\(unknown)" == "resendRefused (curl 65), may have left")
+        #expect("\(harmless)" == "connect (curl 7), nothing left")
+    }
+}

@@ -1,3 +1,0 @@
-import Testing
-
-@Suite struct HTTPPlaceholder { @Test func placeholder() { #expect(Bool(true)) } }
