@@ -734,6 +734,13 @@ BEGIN
         RAISE EXCEPTION 'attempt % of charge %: the gap after the one before it is not over',
             NEW.attempt_no, NEW.charge_id USING ERRCODE = 'check_violation';
     END IF;
+    -- The provider does not remember a refusal: a copy of that request may yet be executed.
+    IF previous.state = 'refused'
+        AND previous.finished_at + (SELECT late_bound FROM billing.settings) > billing.now()
+    THEN
+        RAISE EXCEPTION 'attempt % of charge %: the one before it was refused less than late_bound ago',
+            NEW.attempt_no, NEW.charge_id USING ERRCODE = 'check_violation';
+    END IF;
     RETURN NEW;
 END
 $$;

@@ -93,8 +93,8 @@ package struct Work: Sendable {
 
 /// What to ask of the provider.
 package enum ProviderTask: Hashable, Sendable {
-    /// Send the attempt. `earlier`: order ids of the charge to look up before (design: Send); its own
-    /// among them when the database may have forgotten an attempt.
+    /// Send the attempt. `earlier`: order ids of the charge to look up before (design: Send); all that
+    /// it can have, its own among them, when the database may have forgotten attempts.
     /// `isRepeat`: an earlier send of this very name went unanswered. `tries`: sends proven not to
     /// have left, for the backoff.
     case send(AttemptRequest, earlier: [OrderID], isRepeat: Bool, tries: Int)

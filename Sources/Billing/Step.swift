@@ -21,7 +21,7 @@ package struct Step: Hashable, Sendable {
 
     /// The step of a due row. Total: every row gets one, a nonsensical row is held.
     package static func decide(_ row: DueSubscription, _ numbers: FleetNumbers) -> Step {
-        guard let charge = row.charge else { return openPeriod(row) }
+        guard let charge = row.charge else { return openPeriod(row, numbers) }
         if charge.isHeld { return local(next: .never) }
         guard let attempt = charge.attempt else { return firstAttempt(row, charge, numbers) }
         if attempt.state == .open { return openAttempt(row, attempt, numbers) }
@@ -30,7 +30,7 @@ package struct Step: Hashable, Sendable {
 
     // MARK: No charge is open: a new period
 
-    private static func openPeriod(_ row: DueSubscription) -> Step {
+    private static func openPeriod(_ row: DueSubscription, _ numbers: FleetNumbers) -> Step {
         if let cancelAt = row.cancelAt, cancelAt <= row.periodStart {
             return cancelAt <= row.now
                 ? local(standing: .canceled, next: .never) : local(next: .at(cancelAt))
@@ -48,12 +48,12 @@ package struct Step: Hashable, Sendable {
             case .each: break
             }
         }
-        return charge(row, terms: row.terms, opens: true)
+        return charge(row, terms: row.terms, opens: true, numbers)
     }
 
     /// Attempt 1 of a period whose charge is, or will be, open and has none.
     private static func charge(
-        _ row: DueSubscription, terms: DueSubscription.Terms, opens: Bool
+        _ row: DueSubscription, terms: DueSubscription.Terms, opens: Bool, _ numbers: FleetNumbers
     ) -> Step {
         if terms.amount.value == 0 {
             return local(.free, standing: .good, next: .advance, opens: opens)
@@ -63,7 +63,8 @@ package struct Step: Hashable, Sendable {
         }
         let request = request(row, terms: terms, card: card, number: 1)
         let task = ProviderTask.send(
-            request, earlier: row.looksFirst ? [request.orderID] : [], isRepeat: false, tries: 0)
+            request, earlier: row.looksFirst ? names(row, through: numbers.maximumAttempts) : [],
+            isRepeat: false, tries: 0)
         return Step(opensCharge: opens, action: .ask(task, opensAttempt: true))
     }
 
@@ -79,7 +80,7 @@ package struct Step: Hashable, Sendable {
                 ? local(.skipped(.missed), next: .advance)
                 : local(.failed(.noCard), standing: .exhausted, next: .advance)
         }
-        return Self.charge(row, terms: charge.terms, opens: false)
+        return Self.charge(row, terms: charge.terms, opens: false, numbers)
     }
 
     // MARK: An attempt is open: nothing else may happen before it ends
@@ -93,7 +94,7 @@ package struct Step: Hashable, Sendable {
         }
         let maySend = attempt.sameKey && row.now < attempt.openedAt + numbers.lastSendAge
         if maySend, !attempt.inDoubt || attempt.absent {
-            let earlier = names(row, through: attempt.request.number - (row.looksFirst ? 0 : 1))
+            let earlier = names(row, before: attempt.request.number, numbers)
             let task = ProviderTask.send(
                 attempt.request, earlier: earlier, isRepeat: attempt.inDoubt,
                 tries: attempt.notSents)
@@ -130,15 +131,16 @@ package struct Step: Hashable, Sendable {
         if attempt.request.number >= numbers.maximumAttempts {
             return hold("too many attempts: \(attempt.request.number)")
         }
-        if attempt.everUnknown, let finished = attempt.finishedAt, row.now < finished + numbers.gap
-        {
-            return local(next: .at(finished + numbers.gap))
+        let rest =
+            attempt.everUnknown
+            ? numbers.gap : attempt.state == .refused ? numbers.lateBound : .zero
+        if let finished = attempt.finishedAt, row.now < finished + rest {
+            return local(next: .at(finished + rest))
         }
         let next = request(
             row, terms: charge.terms, card: card, number: attempt.request.number + 1)
-        let last = attempt.request.number + (row.looksFirst ? 1 : 0)
         let task = ProviderTask.send(
-            next, earlier: names(row, through: last), isRepeat: false, tries: 0)
+            next, earlier: names(row, before: next.number, numbers), isRepeat: false, tries: 0)
         return Step(opensCharge: false, action: .ask(task, opensAttempt: true))
     }
 
@@ -151,7 +153,7 @@ package struct Step: Hashable, Sendable {
             return local(next: .at(finished + numbers.gap))
         }
         let task = ProviderTask.seal(
-            names(row, through: attempt.request.number), amount: charge.terms.amount,
+            names(row, before: attempt.request.number + 1, numbers), amount: charge.terms.amount,
             reason: reason)
         return Step(opensCharge: false, action: .ask(task, opensAttempt: false))
     }
@@ -167,6 +169,15 @@ package struct Step: Hashable, Sendable {
             orderID: OrderID(prefix: row.orderPrefix, period: row.periodIndex, attempt: number),
             billingKeyID: card.id, billingKey: card.billingKey, customerKey: row.customerKey,
             amount: terms.amount, taxFreeAmount: terms.taxFreeAmount, orderName: terms.orderName)
+    }
+
+    /// What must be looked up before attempt `number` may be sent: the names before it. When the
+    /// database may have forgotten attempts every name the charge can have is one: the first may have
+    /// been refused, which the provider does not show, and the second paid.
+    private static func names(
+        _ row: DueSubscription, before number: Int, _ numbers: FleetNumbers
+    ) -> [OrderID] {
+        names(row, through: row.looksFirst ? numbers.maximumAttempts : number - 1)
     }
 
     private static func names(_ row: DueSubscription, through number: Int) -> [OrderID] {

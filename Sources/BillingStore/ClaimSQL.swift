@@ -27,6 +27,7 @@ enum ClaimSQL {
             END AS paused,
             extract(epoch FROM s.request_timeout)::float8 AS request_timeout,
             extract(epoch FROM s.lease)::float8 AS lease,
+            extract(epoch FROM s.late_bound)::float8 AS late_bound,
             extract(epoch FROM s.gap)::float8 AS gap,
             extract(epoch FROM s.last_send_age)::float8 AS last_send_age,
             extract(epoch FROM s.hold_age)::float8 AS hold_age,
@@ -173,10 +174,9 @@ enum ClaimSQL {
                 quiet_until)
             SELECT of_charge, attempt_no, order_id, order_id, billing_key_id, amount,
                    tax_free_amount, customer_key, order_name, \(fingerprint), billing.now(),
-                   \(worker), now() + make_interval(secs => \(lease)) + q.quiet
-            FROM work CROSS JOIN (
-                SELECT 2 * request_timeout AS quiet FROM billing.settings) AS q
-            WHERE opens_attempt
+                   \(worker), now() + make_interval(secs => \(lease))
+                       + (SELECT 2 * request_timeout FROM billing.settings)
+            FROM work WHERE opens_attempt
         ), doubted AS (
             -- Claimed again with its outcome open: from now on it was unknown once, whatever comes.
             UPDATE billing.attempts AS a
@@ -190,10 +190,9 @@ enum ClaimSQL {
                     THEN coalesce(a.unknown_since, billing.now()) ELSE a.unknown_since END,
                 in_doubt = true, absent = false, not_founds = 0, sends = a.sends + 1,
                 sent_at = billing.now(), worker = \(worker),
-                quiet_until = now() + make_interval(secs => \(lease)) + q.quiet
-            FROM work AS w CROSS JOIN (
-                SELECT 2 * request_timeout AS quiet FROM billing.settings) AS q
-            WHERE w.resends AND a.charge_id = w.of_charge AND a.attempt_no = w.attempt_no
+                quiet_until = now() + make_interval(secs => \(lease))
+                    + (SELECT 2 * request_timeout FROM billing.settings)
+            FROM work AS w WHERE w.resends AND a.charge_id = w.of_charge AND a.attempt_no = w.attempt_no
         ), numbered AS (
             UPDATE billing.charges AS c
             SET attempt_no = w.attempt_no, updated_at = billing.now()
@@ -239,16 +238,16 @@ enum ClaimSQL {
 
     /// Gives claims back of which nothing left: they are due again, under the same names.
     /// `sends`: the claim was for a send (and put its attempt in doubt), not for a look-up.
-    static func release(_ subscriptions: [Int64], leases: [Int64], sends: [Bool])
-        -> PostgresQuery
-    {
+    static func release(
+        _ subscriptions: [Int64], leases: [Int64], sends: [Bool], worker: String
+    ) -> PostgresQuery {
         """
         WITH mine AS (
             SELECT s.subscription_id, s.open_charge_id, t.was_send
             FROM unnest(\(subscriptions), \(leases), \(sends))
                 AS t (subscription_id, lease_no, was_send)
             JOIN billing.subscriptions AS s USING (subscription_id, lease_no)
-            WHERE s.lease_until IS NOT NULL
+            WHERE s.lease_until IS NOT NULL AND s.lease_owner = \(worker)
         ), unsent AS (
             UPDATE billing.attempts AS a
             SET sends = a.sends - 1, in_doubt = a.sends > 1, absent = a.sends > 1,

@@ -86,7 +86,8 @@ package struct PostgresStore: Store {
         guard !work.isEmpty else { return }
         let sends = work.map { if case .send = $0.task { true } else { false } }
         let query = ClaimSQL.release(
-            work.map(\.subscription.value), leases: work.map(\.lease.value), sends: sends)
+            work.map(\.subscription.value), leases: work.map(\.lease.value), sends: sends,
+            worker: identity.worker)
         let lock = RecordSQL.lock(work.map(\.subscription.value))
         _ = try await translate { () async throws -> Bool in
             try await records.withConnection { connection in
@@ -323,7 +324,7 @@ extension PostgresStore {
 extension PostgresStore {
     private func recordOnce(_ transitions: [Transition]) async throws(StoreError) -> [Verdict] {
         let lock = RecordSQL.lock(transitions.map(\.subscription.value).sorted())
-        let apply = RecordSQL.apply(RecordRows(transitions))
+        let apply = RecordSQL.apply(RecordRows(transitions), worker: identity.worker)
         return try await translate { () async throws -> [Verdict] in
             try await records.withConnection { connection in
                 try connection.transaction { connection in

@@ -17,8 +17,9 @@ enum RecordSQL {
     ///
     /// Facts are never fenced: an approval counts from any lease. Opinions count only from the
     /// current, unreleased lease; an equal, released lease is the repeat of a record whose answer
-    /// was lost.
-    static func apply(_ rows: RecordRows) -> PostgresQuery {
+    /// was lost. A lease is its number *and* its owner: after a failover that lost rows the numbers are
+    /// given out again.
+    static func apply(_ rows: RecordRows, worker: String) -> PostgresQuery {
         """
         WITH input AS (
             SELECT * FROM unnest(
@@ -37,15 +38,17 @@ enum RecordSQL {
             SELECT i.*, s.state AS was, s.cancel_at, s.attempt_open, s.period_index,
                    s.open_charge_id AS open_charge, s.next_charge_at AS next_was,
                    s.customer_key, s.billing_key_id AS own_card,
-                   s.lease_no = i.lease_no AND s.lease_until IS NOT NULL AS holds,
+                   s.lease_no = i.lease_no AND s.lease_until IS NOT NULL
+                       AND s.lease_owner = \(worker) AS holds,
                    s.lease_no = i.lease_no AND s.lease_until IS NULL AS released,
                    c.state AS charge_was, c.period_end, c.amount AS won,
                    c.payment_key AS known_payment, c.period_index AS charge_period,
                    a.state AS attempt_was, a.contradiction AS noted, a.billing_key_id, p.dunning,
-                   p.on_exhausted, p.catch_up, b.clock, g.gap
+                   p.on_exhausted, p.catch_up, b.clock,
+                   -- Not joined: without statistics the one row of settings counts as 220.
+                   (SELECT gap FROM billing.settings) AS gap
             FROM input AS i
             CROSS JOIN (SELECT billing.now() AS clock) AS b
-            CROSS JOIN (SELECT gap FROM billing.settings) AS g
             JOIN billing.subscriptions AS s USING (subscription_id)
             JOIN billing.plans AS p USING (plan_id)
             -- After a failover that lost rows their ids are issued again: news finds its own charge,

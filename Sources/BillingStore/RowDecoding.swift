@@ -80,6 +80,7 @@ extension PostgresRow {
         var numbers = FleetNumbers()
         numbers.requestTimeout = .seconds(try double("request_timeout"))
         numbers.lease = .seconds(try double("lease"))
+        numbers.lateBound = .seconds(try double("late_bound"))
         numbers.gap = .seconds(try double("gap"))
         numbers.lastSendAge = .seconds(try double("last_send_age"))
         numbers.holdAge = .seconds(try double("hold_age"))

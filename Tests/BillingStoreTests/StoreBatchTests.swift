@@ -80,13 +80,13 @@ extension StoreTests {
             // settle on a plan for any limit.
             let worker = try await stage.database.connect(as: .worker)
             try await worker.execute(
-                script: "PREPARE claim (bigint) AS \(ClaimSQL.lock(limit: 500).text)")
-            for _ in 1...10 { try await worker.execute(script: "EXECUTE claim (500)") }
+                script: "PREPARE claim (boolean, bigint) AS \(ClaimSQL.lock(limit: 500).text)")
+            for _ in 1...10 { try await worker.execute(script: "EXECUTE claim (false, 500)") }
             let plan = try await worker.execute(
-                script: "EXPLAIN (ANALYZE, COSTS OFF) EXECUTE claim (500)"
+                script: "EXPLAIN (ANALYZE, COSTS OFF) EXECUTE claim (false, 500)"
             ).map { try $0.string("QUERY PLAN") }.joined(separator: "\n")
             let clock = ContinuousClock.now
-            let rows = try await worker.execute(script: "EXECUTE claim (500)")
+            let rows = try await worker.execute(script: "EXECUTE claim (false, 500)")
             let took = ContinuousClock.now - clock
             await worker.close()
             print(

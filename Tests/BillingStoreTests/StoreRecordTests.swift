@@ -113,7 +113,11 @@ extension StoreTests {
             #expect(
                 try await stage.story() == "active 0, in 1 min; open; 1 refused MAINTAINED_METHOD")
             #expect(try await stage.value("SELECT declines FROM billing.charges") == "0")
+            // The provider does not remember refusals: the next name waits until a copy of this one
+            // can act no more.
             try await stage.pass("2 minutes")
+            try await record(stage, try await stage.local())
+            try await stage.pass("9 minutes")
             let second = try await stage.work()
             #expect(try second.request.number == 2)
             #expect(second.earlier.count == 1)

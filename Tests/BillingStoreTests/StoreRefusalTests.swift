@@ -84,6 +84,9 @@ extension StoreTests {
             try await expectRefusal(stage, stage.store, "clone, a restore or a promoted standby")
             try await stage.database.run(
                 "SELECT billing.adopt_database('a test says so')", as: .admin)
+            try await stage.expectNothing()
+            try await stage.database.run(
+                "UPDATE billing.settings SET adopted_at = now() - late_bound")
             #expect(try await stage.work().request.number == 1)
         }
 

@@ -13,10 +13,23 @@ extension StoreTests {
             try await stage.subscribe()
             let old = try await stage.work()
             try await stage.expire()
+            return (stage, old, try await stage.work())
+        }
+
+        @Test func aLeaseNumberThatIsGivenOutAgainIsAnotherWorkersAllTheSame() async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe()
+            let mine = try await stage.work()
+            // A failover forgets the claim, and another worker gets the same number.
+            try await stage.expire()
+            try await stage.database.run("UPDATE billing.subscriptions SET lease_no = lease_no - 1")
             let other = StoreStage.store(stage.database, worker: "worker-2")
-            let claim = try await other.claim(limit: 10)
-            try #require(claim.work.count == 1)
-            return (stage, old, claim.work[0])
+            let theirs = try #require(try await other.claim(limit: 10).work.first)
+            #expect(theirs.lease == mine.lease)
+            try await stage.record(mine.after(.refused(.busy)), .stale)
+            try await stage.store.release([mine])
+            #expect(try await stage.story().hasPrefix("active 0, due, leased; open; 1 open"))
+            #expect(try await other.record([mine.approved()]) == [.applied])
         }
 
         @Test func aClaimAfterALostOneLooksUpAndNeverSends() async throws {

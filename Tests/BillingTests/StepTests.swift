@@ -147,7 +147,7 @@ struct StepTests {
         ),
         (
             row().with(nil) { $0.looksFirst = true },
-            .send(1, isRepeat: false, earlier: 1, opensAttempt: true)
+            .send(1, isRepeat: false, earlier: 20, opensAttempt: true)
         ),
         (row().with(nil) { $0.charge?.isHeld = true }, .write(nil, nil, .never)),
         (row().with(nil, amount: 0), .write(.free, .good, .advance)),
@@ -180,7 +180,7 @@ struct StepTests {
         (row().with(attempt(.open) { ($0.inDoubt, $0.sameKey) = (false, false) }), .resolve),
         (
             row().with(attempt(.open, number: 2) { $0.inDoubt = false }) { $0.looksFirst = true },
-            .send(2, isRepeat: false, earlier: 2, opensAttempt: false)
+            .send(2, isRepeat: false, earlier: 20, opensAttempt: false)
         ),
         (row().with(attempt(.open)) { $0.charge?.isHeld = true }, .write(nil, nil, .never)),
         (row().with(attempt(.open)) { $0.now = start + day * 14 }, .hold),
@@ -194,11 +194,12 @@ struct StepTests {
     private static let next = Verb.send(2, isRepeat: false, earlier: 1, opensAttempt: true)
     private static let endedAttempts: [(DueSubscription, Verb)] = [
         (row().with(attempt(.declined), declines: 1), next),
-        (row().with(attempt(.refused)), next),
+        (row().with(attempt(.refused)), .write(nil, nil, .at(start + numbers.lateBound))),
+        (row().with(attempt(.refused)) { $0.now = start + numbers.lateBound }, next),
         (row().with(attempt(.declined)) { $0.charge?.isHeld = true }, .write(nil, nil, .never)),
         (
             row().with(attempt(.declined), declines: 1) { $0.looksFirst = true },
-            .send(2, isRepeat: false, earlier: 2, opensAttempt: true)
+            .send(2, isRepeat: false, earlier: 20, opensAttempt: true)
         ),
         (row().with(attempt(.declined)) { $0.silentClaims = 6 }, .hold),
         (row().with(attempt(.declined)) { $0.state = .paused }, .write(nil, nil, .never)),
@@ -224,7 +225,7 @@ struct StepTests {
             .seal(.exhausted)
         ),
         (row().with(attempt(.declined), declines: 4), next),
-        (row().with(attempt(.refused), declines: 5), next),
+        (row().with(attempt(.refused), declines: 5) { $0.now = start + numbers.lateBound }, next),
         (row().with(attempt(.declined)) { $0.card = nil }, .write(nil, .suspended, .periodEnd)),
         (row().with(attempt(.declined)) { $0.problem = "bad name" }, .hold),
         (row().with(attempt(.declined, number: 20)), .hold),

@@ -104,7 +104,7 @@ import Testing
         }
     }
 
-    @Test(arguments: [FaultRule(.hang), FaultRule(latency: 200)])
+    @Test(arguments: [FaultRule(.hang), FaultRule(latency: 2_000)])
     func aClientThatHangsUpHasNoAnswer(fault: FaultRule) async throws {
         let provider = SandboxProvider()
         let billingKey = provider.issue(customerKey: "cust-1")
