@@ -90,12 +90,12 @@ import Testing
         let client = try plainClient { $0.maximumConnections = 1 }
         let first = Task {
             await #expect(throws: HTTPError.self) {
-                try await client.post(server.url("/first"), timeout: .milliseconds(500))
+                try await client.post(server.url("/first"), timeout: .seconds(4))
             }
         }
         await server.posts.reaches(1)
         let error = await #expect(throws: HTTPError.self) {
-            try await client.post(server.url("/second"), timeout: .milliseconds(200))
+            try await client.post(server.url("/second"), timeout: .milliseconds(100))
         }
         #expect(await first.value?.mayHaveLeft == true)
         await client.shutdown()

@@ -113,10 +113,13 @@ import Testing
         var configuration = database.configuration(as: .worker)
         configuration.throughPooler = throughPooler
         let connection = try await PostgresConnection.connect(configuration)
+        let setting: PostgresQuery = "SELECT current_setting('synchronous_commit') AS value"
         if !throughPooler {
+            #expect(
+                try await connection.query(setting).first?.string("value") == "on",
+                "start-up options beat the role's setting")
             try await connection.execute(script: "SET synchronous_commit = off")
         }
-        let setting: PostgresQuery = "SELECT current_setting('synchronous_commit') AS value"
         #expect(
             try await connection.query(setting).first?.string("value") == "off",
             "the test would notice")
