@@ -39,7 +39,9 @@ package struct Preflight: Sendable {
             return [
                 Finding(
                     subject: "database", text: error.description,
-                    mend: "is PostgreSQL up, and DATABASE_URL (or PG*) right?")
+                    mend: error.message.contains("unsupported startup parameter")
+                        ? "this is a transaction pooler: --pooled, or BILLINGD_POOLED=true"
+                        : "is PostgreSQL up, and DATABASE_URL (or PG*) right?")
             ]
         }
         let findings = await collect(connection)
