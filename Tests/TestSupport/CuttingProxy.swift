@@ -135,8 +135,8 @@ private struct ProxyLoop: Sendable {
                 return (state.isStalled, state.cutsAll, state.isStopping)
             }
             if cutsAll || isStopping {
-                for pair in pairs { pair.close() }
                 shared.cuts.add(pairs.count)
+                for pair in pairs { pair.close() }
                 pairs = []
             }
             if isStopping { break }
@@ -225,8 +225,9 @@ private struct ProxyLoop: Sendable {
         if pair.cut == .beforeForwarding { return end(&pair) }
         pair.toServer += message.bytes
         if pair.cut == .halfClose {
-            shutdown(pair.client, Int32(SHUT_WR))
+            // Counted first: who sees the cut sees the count.
             shared.cuts.add()
+            shutdown(pair.client, Int32(SHUT_WR))
         }
         if pair.cut == .stall { shared.cuts.add() }
     }
