@@ -538,7 +538,7 @@ CREATE TABLE IF NOT EXISTS billing.events (
     occurred_at timestamptz NOT NULL DEFAULT billing.now(),
     type text NOT NULL CONSTRAINT events_type CHECK (type IN (
         'charge.paid', 'charge.declined', 'charge.failed', 'charge.skipped', 'charge.held',
-        'charge.refunded', 'subscription.past_due', 'subscription.suspended',
+        'charge.released', 'charge.refunded', 'subscription.past_due', 'subscription.suspended',
         'subscription.recovered', 'subscription.canceled', 'billing_key.dead')),
     subscription_id bigint REFERENCES billing.subscriptions,
     charge_id bigint REFERENCES billing.charges,
@@ -1203,6 +1203,132 @@ COMMENT ON FUNCTION billing.audit() IS
     'A row for every violated promise; empty means sound. Held charges are not violations: they '
     'wait for a person and stand in billing.charges.';
 
+-- The operator's hand: a held charge ends here and nowhere else --------------------------------
+
+CREATE OR REPLACE FUNCTION billing.end_hold(
+    charge_id bigint, becomes text, why text, order_id text DEFAULT NULL,
+    payment_key text DEFAULT NULL, paid_at timestamptz DEFAULT NULL, receipt_url text DEFAULT NULL
+) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    charge billing.charges;
+    owner billing.subscriptions;
+    clock timestamptz := billing.now();
+    is_current boolean;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'on', true);
+    IF why IS NULL OR why !~ '\S' THEN
+        RAISE EXCEPTION 'why: say why; it goes into the ledger'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF becomes IS NULL OR becomes NOT IN ('open', 'paid', 'failed', 'held') THEN
+        RAISE EXCEPTION 'becomes: open, paid, failed or held, not "%"', becomes
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    -- The order of all locks: subscription, charge, attempt.
+    SELECT s.* INTO owner FROM billing.subscriptions AS s WHERE s.subscription_id = (
+        SELECT c.subscription_id FROM billing.charges AS c WHERE c.charge_id = end_hold.charge_id)
+    FOR NO KEY UPDATE;
+    SELECT c.* INTO charge FROM billing.charges AS c WHERE c.charge_id = end_hold.charge_id
+    FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'charge_id: there is no charge %', end_hold.charge_id
+            USING ERRCODE = 'no_data_found';
+    END IF;
+    IF charge.state <> 'held' THEN
+        RAISE EXCEPTION 'charge % is %, not held', charge.charge_id, charge.state
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    IF owner.lease_until > pg_catalog.now() THEN
+        RAISE EXCEPTION 'subscription % is in a worker''s hand until %: try again then',
+            owner.subscription_id, owner.lease_until
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    is_current := owner.open_charge_id = charge.charge_id;
+
+    IF becomes = 'held' THEN
+        -- Not the charge: its attempt, too old to be sent again and not at the provider, ends as never
+        -- executed. The charge may end, or be tried anew, a gap later.
+        UPDATE billing.attempts AS a
+        SET state = 'refused', finished_at = clock, code = 'NOT_FOUND_PAYMENT', in_doubt = false,
+            message = left('ended by ' || session_user || ': ' || why, 500)
+        WHERE a.charge_id = charge.charge_id AND a.state = 'open'
+          AND a.opened_at + (SELECT last_send_age FROM billing.settings) <= clock;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'charge % has no open attempt that is too old to be sent again',
+                charge.charge_id USING ERRCODE = 'object_not_in_prerequisite_state';
+        END IF;
+        UPDATE billing.subscriptions AS s SET lease_no = s.lease_no + 1, attempt_open = false
+        WHERE s.subscription_id = owner.subscription_id AND is_current;
+        RETURN;
+    END IF;
+    IF becomes = 'paid' THEN
+        IF payment_key IS NULL OR order_id IS NULL THEN
+            RAISE EXCEPTION 'payment_key, order_id: of the payment that the provider shows'
+                USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        UPDATE billing.attempts AS a
+        SET state = CASE WHEN a.state = 'open' THEN 'approved' ELSE a.state END,
+            finished_at = coalesce(a.finished_at, clock),
+            code = CASE WHEN a.state = 'open' THEN 'LOOKED_UP' ELSE a.code END,
+            in_doubt = false,
+            contradiction = CASE WHEN a.state IN ('open', 'approved') THEN a.contradiction
+                                 ELSE end_hold.payment_key END
+        WHERE a.charge_id = charge.charge_id AND a.order_id = end_hold.order_id;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'order_id: "%" is no attempt of charge %', order_id, charge.charge_id
+                USING ERRCODE = 'no_data_found';
+        END IF;
+    ELSIF charge.payment_key IS NOT NULL THEN
+        RAISE EXCEPTION 'charge % has payment %: it can only become paid', charge.charge_id,
+            charge.payment_key USING ERRCODE = 'object_not_in_prerequisite_state';
+    ELSIF becomes = 'open' AND NOT (is_current AND charge.order_name <> '?') THEN
+        RAISE EXCEPTION 'charge % cannot be charged any more: its period is over, or it was never a '
+            'legal charge', charge.charge_id USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'billingd fail ends it; the next period is charged as usual.';
+    END IF;
+
+    UPDATE billing.charges AS c
+    SET state = becomes, updated_at = clock,
+        reason = CASE WHEN becomes = 'open' THEN NULL
+                      ELSE left(session_user || ': ' || why || ' (held: ' || c.reason || ')', 1000) END,
+        payment_key = coalesce(c.payment_key, end_hold.payment_key),
+        receipt_url = coalesce(c.receipt_url, end_hold.receipt_url),
+        paid_at = CASE WHEN becomes = 'paid' THEN coalesce(end_hold.paid_at, clock) ELSE c.paid_at END
+    WHERE c.charge_id = charge.charge_id;
+    IF is_current THEN
+        -- A new lease number: what an old worker still says of it is an opinion of the past.
+        UPDATE billing.subscriptions AS s
+        SET lease_no = s.lease_no + 1, lease_until = NULL, lease_owner = NULL, claims = 0,
+            state = CASE WHEN becomes = 'paid' AND s.state IN ('past_due', 'suspended')
+                         THEN 'active' ELSE s.state END,
+            period_index = s.period_index + (becomes <> 'open')::int,
+            period_at = CASE WHEN becomes = 'open' THEN s.period_at ELSE charge.period_end END,
+            open_charge_id = CASE WHEN becomes = 'open' THEN s.open_charge_id END,
+            attempt_open = becomes = 'open' AND s.attempt_open,
+            next_charge_at = CASE
+                WHEN becomes = 'open' THEN clock
+                WHEN s.cancel_at <= charge.period_end THEN greatest(s.cancel_at, clock)
+                WHEN s.state IN ('canceled', 'paused')
+                    OR s.state = 'suspended' AND becomes = 'failed' THEN NULL
+                ELSE charge.period_end END
+        WHERE s.subscription_id = owner.subscription_id;
+    END IF;
+    INSERT INTO billing.events (type, subscription_id, charge_id, data)
+    VALUES ('charge.' || CASE becomes WHEN 'open' THEN 'released' ELSE becomes END,
+            owner.subscription_id, charge.charge_id, jsonb_strip_nulls(jsonb_build_object(
+                'period_index', charge.period_index, 'amount', charge.amount, 'by', session_user,
+                'why', why, 'held', charge.reason, 'payment_key', end_hold.payment_key)));
+    PERFORM pg_notify('billing_due', '');
+END
+$$;
+COMMENT ON FUNCTION billing.end_hold(bigint, text, text, text, text, timestamptz, text) IS
+    'Ends the hold of a charge, after the provider was asked about every order id of it: open again, '
+    'paid by the payment found, or failed; held ends only an attempt too old to be sent. Notes who '
+    'and why. Use billingd release and billingd fail, which ask.';
+
 -- Functions for the worker --------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION billing.identity() RETURNS text
@@ -1308,6 +1434,7 @@ GRANT UPDATE (mode, time_zone, paused, paused_reason, clock_offset, max_requests
 GRANT INSERT (customer_key, plan_id, amount, billing_key_id, state, anchor_at, period_index,
     cancel_at), UPDATE (plan_id, amount, billing_key_id, state, cancel_at, held_reason)
     ON billing.subscriptions TO billing_admin;
-GRANT EXECUTE ON FUNCTION billing.adopt_database(text, interval) TO billing_admin;
+GRANT EXECUTE ON FUNCTION billing.adopt_database(text, interval),
+    billing.end_hold(bigint, text, text, text, text, timestamptz, text) TO billing_admin;
 
 COMMIT;

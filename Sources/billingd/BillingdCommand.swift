@@ -15,7 +15,7 @@ struct BillingdCommand: AsyncParsableCommand {
         version: Version.text,
         subcommands: [
             RunCommand.self, OnceCommand.self, CheckCommand.self, StatusCommand.self,
-            VersionCommand.self,
+            ReleaseCommand.self, FailCommand.self, VersionCommand.self,
         ])
 
     static func main() async {
