@@ -521,7 +521,8 @@ COMMENT ON COLUMN billing.attempts.opened_at IS 'Business time of its opening, b
 COMMENT ON COLUMN billing.attempts.sent_at IS
     'Business time of the last claim that sent it; null: proven not to have left.';
 COMMENT ON COLUMN billing.attempts.finished_at IS 'Business time of its end.';
-COMMENT ON COLUMN billing.attempts.lookups IS 'Times the provider was asked about it.';
+COMMENT ON COLUMN billing.attempts.lookups IS
+    'Times the provider was asked about it since its last send.';
 COMMENT ON COLUMN billing.attempts.worker IS 'Worker that opened or last sent it.';
 COMMENT ON COLUMN billing.attempts.unknown_since IS 'Since when its outcome is, or once was, unknown.';
 COMMENT ON COLUMN billing.attempts.in_doubt IS 'A request of it may have been executed.';

@@ -188,7 +188,8 @@ enum ClaimSQL {
             UPDATE billing.attempts AS a
             SET unknown_since = CASE WHEN a.in_doubt
                     THEN coalesce(a.unknown_since, billing.now()) ELSE a.unknown_since END,
-                in_doubt = true, absent = false, not_founds = 0, sends = a.sends + 1,
+                -- A new doubt: its ladder of look-ups starts anew.
+                in_doubt = true, absent = false, not_founds = 0, lookups = 0, sends = a.sends + 1,
                 sent_at = billing.now(), worker = \(worker),
                 quiet_until = now() + make_interval(secs => \(lease))
                     + (SELECT 2 * request_timeout FROM billing.settings)

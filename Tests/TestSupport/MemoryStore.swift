@@ -243,6 +243,7 @@ extension MemoryCharge {
             attempts[last].seen.inDoubt = true
             attempts[last].seen.absent = false
             attempts[last].seen.notFounds = 0
+            attempts[last].seen.lookups = 0
             attempts[last].quietFrom = quietFrom
         }
     }
