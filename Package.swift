@@ -27,6 +27,7 @@ let package = Package(
     products: [
         .executable(name: "billingd", targets: ["billingd"]),
         .executable(name: "toss-sandbox", targets: ["toss-sandbox"]),
+        .executable(name: "billing-simulation", targets: ["billing-simulation"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -79,6 +80,10 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["Billing", "Postgres"], path: "Tests/TestSupport",
             swiftSettings: testSettings),
+        .executableTarget(
+            name: "billing-simulation",
+            dependencies: ["Billing", "TestSupport", "TossPayments", "Worker", logging],
+            path: "Tests/Simulation", swiftSettings: testSettings),
         .testTarget(
             name: "BillingTests", dependencies: ["Billing", "TestSupport"],
             swiftSettings: testSettings),

@@ -1,0 +1,338 @@
+import Billing
+import TestSupport
+import TossPayments
+
+/// What arrives at the provider: all that can tell one approve from another.
+struct ApproveCall {
+    var secretKey: Int
+    var billingKey: String
+    var idempotencyKey: String
+    var orderID: OrderID
+    var amount: Won
+    var customerKey: String
+    /// Whose, for the books: subscription and period by the name itself.
+    var name: Name
+
+    struct Name: Hashable {
+        var subscription: Int64
+        var period: Int
+        var attempt: Int
+
+        /// Reads `sub<id>-<period>-<attempt>`, and what follows is a mutant's.
+        init(_ order: OrderID) {
+            let parts = order.value.dropFirst(3).split(separator: "-")
+            subscription = Int64(parts[0]) ?? 0
+            period = Int(parts[1]) ?? 0
+            attempt = Int(parts[2]) ?? 0
+        }
+    }
+}
+
+/// What the provider sends back.
+enum ProviderReply {
+    case payment(Payment)
+    case error(String, status: Int)
+}
+
+/// The provider: executes, remembers keys for 15 days, keeps the books, and has every switch of
+/// toss-payments.md, section 8, that bears on a charge.
+final class Provider: @unchecked Sendable {
+    /// One execution that took money.
+    struct Entry {
+        var call: ApproveCall
+        var paymentKey: String
+        var at: Int64
+        var isCancelled = false
+    }
+
+    private struct Key: Hashable {
+        var secret: Int
+        var billingKey: String
+        var name: String
+    }
+
+    private struct Memory {
+        var reply: ProviderReply
+        var at: Int64
+        var isDecline: Bool
+    }
+
+    unowned let world: World
+    private(set) var books: [Entry] = []
+    private var memory: [Key: Memory] = [:]
+    private var running: [Key: Int64] = [:]
+    private var payments: [String: Payment] = [:]
+    private var visibleAt: [String: Int64] = [:]
+    private var declinedOrders: Set<String> = []
+    private var deadCards: Set<String> = []
+    /// Charges that the provider itself made impossible to end well, and how.
+    private(set) var excuses: [ApproveCall.Name: String] = [:]
+    private var outage: (mark: Mark, until: Int64)?
+    /// Told of every execution that took money.
+    var onApproved: (Entry) -> Void = { _ in }
+
+    static let memorySpan: Int64 = 15 * 86_400 * 1_000_000
+
+    init(world: World) { self.world = world }
+
+    func excuse(_ name: ApproveCall.Name, _ why: String) {
+        excuses[ApproveCall.Name(name, attempt: 0)] = why
+    }
+
+    func isExcused(_ subscription: Int64, _ period: Int) -> String? {
+        excuses[ApproveCall.Name(subscription: subscription, period: period, attempt: 0)]
+    }
+
+    func breakDown(_ mark: Mark, for duration: Duration) {
+        outage = (mark, world.now + Int64(duration / .microseconds(1)))
+    }
+
+    private var isOut: Mark? {
+        guard let outage, outage.until > world.now, !world.isCalm else { return nil }
+        return outage.mark
+    }
+
+    // MARK: Approve
+
+    /// A request arrives. `answer` runs once, when the provider answers; not at all when it is down.
+    func approve(_ call: ApproveCall, _ answer: @escaping (ProviderReply) -> Void) {
+        let order = call.orderID.value
+        let key = Key(
+            secret: call.secretKey, billingKey: call.billingKey, name: call.idempotencyKey)
+        if let refusal = refusal(call, key) { return answer(refusal) }
+        if isOut == .providerDown { return }
+        if let end = running[key], end > world.now {
+            world.note(.running409, call.name.subscription, "\(order) is still running")
+            return answer(.error("IDEMPOTENT_REQUEST_PROCESSING", status: 409))
+        }
+        if let reply = remembered(call, key) { return answer(reply) }
+        let isSlow = world.strikes(world.swarm.slow)
+        if isSlow { world.note(.slowExecution, call.name.subscription, order) }
+        let span =
+            isSlow
+            ? world.dice.duration(.zero, .seconds(75))
+            : world.dice.duration(.milliseconds(100), .seconds(2))
+        running[key] = world.now + Int64(span / .microseconds(1))
+        world.after(span) { [self] in
+            let reply = execute(call)
+            memory[key] = Memory(reply: reply, at: world.now, isDecline: reply.isDecline)
+            running[key] = nil
+            answer(reply)
+        }
+    }
+
+    /// Answered at the door, before anything is executed.
+    private func refusal(_ call: ApproveCall, _ key: Key) -> ProviderReply? {
+        let subscription = call.name.subscription
+        let order = call.orderID.value
+        var mark = isOut
+        if mark == .providerDown { mark = nil }
+        if mark == nil, world.strikes(world.swarm.refusal) {
+            mark = world.dice.among([.maintenance, .tooMany, .unauthorized, .refusedBefore500])
+        }
+        if mark == nil, world.strikes(world.swarm.anyCode) { mark = .anyCode }
+        guard let mark else { return nil }
+        let reply: ProviderReply
+        switch mark {
+        case .maintenance: reply = .error("MAINTAINED_METHOD", status: 403)
+        case .tooMany: reply = .error("TOO_MANY_REQUESTS", status: 429)
+        case .unauthorized: reply = .error("UNAUTHORIZED_KEY", status: 401)
+        case .anyCode:
+            let code = world.dice.among(Self.codes)
+            reply = .error(code, status: 400)
+        default: reply = .error("FAILED_INTERNAL_SYSTEM_PROCESSING", status: 500)
+        }
+        world.note(mark, subscription, "\(order) answered \(reply.code) at the door")
+        let isDefinite = reply.isDecline
+        if reply.holds { excuse(call.name, reply.code) }
+        // A decline is always kept (A2), unless this very name was executed before.
+        if memory[key] == nil, isDefinite || world.swarm.storesErrors {
+            memory[key] = Memory(reply: reply, at: world.now, isDecline: isDefinite)
+            if !isDefinite {
+                world.note(.storedError, subscription, "\(reply.code) is kept for \(order)")
+                excuse(call.name, "stored error")
+            }
+        }
+        return reply
+    }
+
+    static let codes = TossCode.table.keys.sorted() + ["NEVER_HEARD_OF", "NEW_CODE_2027"]
+
+    private func remembered(_ call: ApproveCall, _ key: Key) -> ProviderReply? {
+        guard let kept = memory[key] else { return nil }
+        let subscription = call.name.subscription
+        let order = call.orderID.value
+        if world.now - kept.at >= Self.memorySpan {
+            world.note(.windowEnded, subscription, "\(order): the key is forgotten after 15 days")
+            memory[key] = nil
+            return nil
+        }
+        if kept.isDecline, world.dice.happens(world.swarm.forgets) {
+            world.note(.forgotDecline, subscription, "\(order): the decline is forgotten")
+            excuse(call.name, "forgotten decline")
+            memory[key] = nil
+            return nil
+        }
+        world.note(.replayed, subscription, "\(order): replay of \(kept.reply.code)")
+        return kept.reply
+    }
+
+    private func execute(_ call: ApproveCall) -> ProviderReply {
+        let order = call.orderID.value
+        let subscription = call.name.subscription
+        if world.swarm.uniqueOrders,
+            payments[order]?.status == .done || payments[order]?.status == .canceled
+        {
+            world.note(.duplicateOrder, subscription, "\(order) was approved before")
+            return .error("DUPLICATED_ORDER_ID", status: 400)
+        }
+        if world.swarm.burnsOrders, declinedOrders.contains(order) {
+            world.note(.burnedOrder, subscription, "\(order) was declined before and is burned")
+            excuse(call.name, "burned order id")
+            return .error("DUPLICATED_ORDER_ID", status: 400)
+        }
+        if deadCards.contains(call.billingKey) { return decline(call, "INVALID_STOPPED_CARD") }
+        if world.strikes(world.swarm.decline) {
+            let code = world.dice.among(Self.declines)
+            if code == "INVALID_STOPPED_CARD" { deadCards.insert(call.billingKey) }
+            return decline(call, code)
+        }
+        let paymentKey = "pay\(books.count + 1)"
+        let payment = Payment(
+            paymentKey: paymentKey, orderID: call.orderID, status: .done,
+            totalAmount: call.amount)
+        payments[order] = payment
+        let lags = world.strikes(world.swarm.lag)
+        if lags {
+            visibleAt[order] =
+                world.now + Int64(world.dice.duration(.zero, .seconds(90)) / .microseconds(1))
+        }
+        let entry = Entry(call: call, paymentKey: paymentKey, at: world.now)
+        books.append(entry)
+        world.note(
+            .approved, subscription, Int64(call.name.period),
+            "the provider takes \(call.amount.value) won for \(order): \(paymentKey)\(lags ? ", look-ups lag" : "")"
+        )
+        onApproved(entry)
+        return .payment(payment)
+    }
+
+    private static let declines = [
+        "REJECT_CARD_PAYMENT", "REJECT_CARD_PAYMENT", "REJECT_CARD_COMPANY", "INVALID_REJECT_CARD",
+        "EXCEED_MAX_AMOUNT", "INVALID_STOPPED_CARD",
+    ]
+
+    private func decline(_ call: ApproveCall, _ code: String) -> ProviderReply {
+        let order = call.orderID.value
+        if code == "EXCEED_MAX_AMOUNT" { excuse(call.name, code) }
+        declinedOrders.insert(order)
+        if world.swarm.showsAborted, payments[order] == nil {
+            payments[order] = Payment(
+                paymentKey: "void\(declinedOrders.count)", orderID: call.orderID, status: .aborted,
+                totalAmount: call.amount, failure: Answer(code: code, httpStatus: 200))
+        }
+        return .error(code, status: 403)
+    }
+
+    // MARK: Look-ups
+
+    func lookUp(_ order: OrderID) -> LookUp {
+        let name = ApproveCall.Name(order)
+        let subscription = name.subscription
+        switch isOut {
+        case .providerDown: return .unclear(Answer(code: "TIMEOUT"))
+        case .unauthorized: return .faultOfAll(Answer(code: "UNAUTHORIZED_KEY", httpStatus: 401))
+        case .tooMany: return .unclear(Answer(code: "TOO_MANY_REQUESTS", httpStatus: 429))
+        case nil: break
+        default:
+            return .unclear(Answer(code: "FAILED_INTERNAL_SYSTEM_PROCESSING", httpStatus: 500))
+        }
+        guard let payment = payments[order.value] else {
+            return .notFound(Answer(code: "NOT_FOUND_PAYMENT", httpStatus: 404))
+        }
+        if let visible = visibleAt[order.value], visible > world.now {
+            world.note(.lookUpLag, subscription, "\(order) does not show yet")
+            return .notFound(Answer(code: "NOT_FOUND_PAYMENT", httpStatus: 404))
+        }
+        if payment.status == .aborted { world.note(.lookUpAborted, subscription, order.value) }
+        return .found(payment)
+    }
+
+    // MARK: Console
+
+    /// Somebody cancels a payment in the provider's console, in whole.
+    func cancelOne() {
+        guard let index = books.indices.last(where: { !books[$0].isCancelled }) else { return }
+        let call = books[index].call
+        books[index].isCancelled = true
+        payments[call.orderID.value]?.status = .canceled
+        payments[call.orderID.value]?.balanceAmount = Won(0)
+        excuse(call.name, "cancelled in the console")
+        world.note(.cancelledInConsole, call.name.subscription, call.orderID.value)
+    }
+}
+
+extension ApproveCall.Name {
+    init(subscription: Int64, period: Int, attempt: Int) {
+        self.subscription = subscription
+        self.period = period
+        self.attempt = attempt
+    }
+
+    init(_ name: Self, attempt: Int) {
+        self.init(subscription: name.subscription, period: name.period, attempt: attempt)
+    }
+}
+
+extension ProviderReply {
+    var code: String {
+        switch self {
+        case .payment: "DONE"
+        case .error(let code, _): code
+        }
+    }
+
+    /// Our daemon ends an attempt on it.
+    var isDecline: Bool {
+        switch self {
+        case .payment: false
+        case .error(let code, let status):
+            switch TossCode.classify(code, status: status) {
+            case .soft, .softOnce, .softThenFault, .hard: true
+            case .transient, .unknown, .faultOfRow, .faultOfAll, .duplicate: false
+            }
+        }
+    }
+
+    /// Our daemon may hold the charge on account of it, as documented.
+    var holds: Bool {
+        switch self {
+        case .payment: false
+        case .error(let code, let status):
+            switch TossCode.classify(code, status: status) {
+            case .softThenFault, .faultOfRow, .duplicate: true
+            case .soft, .softOnce, .hard, .transient, .unknown, .faultOfAll: false
+            }
+        }
+    }
+
+    /// As the real gateway reads it.
+    var outcome: Outcome {
+        switch self {
+        case .payment(let payment): return .approved(payment, traceID: nil)
+        case .error(let code, let status):
+            let answer = Answer(code: code, httpStatus: status)
+            switch TossCode.classify(code, status: status) {
+            case .transient: return .refused(answer)
+            case .unknown: return .unknown(answer)
+            case .soft: return .declined(answer, .soft)
+            case .softOnce: return .declined(answer, .softOnce)
+            case .softThenFault: return .declined(answer, .softThenFault)
+            case .hard: return .declined(answer, .hard)
+            case .faultOfRow: return .faultOfRow(answer)
+            case .faultOfAll: return .faultOfAll(answer)
+            case .duplicate: return .duplicate(answer)
+            }
+        }
+    }
+}

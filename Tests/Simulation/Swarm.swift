@@ -1,0 +1,109 @@
+/// The fault rates and the shape of one history, drawn first: most rates are zero in most seeds, so
+/// that rare faults meet quiet histories too.
+struct Swarm {
+    // Shape.
+    var subscriptions: Int
+    var workers: Int
+    var days: Int
+    var weekly: Bool
+    var maxInFlight: Int
+    var maxClaim: Int
+    var flushes: Bool
+    // Workers.
+    var crash: Double
+    var stall: Double
+    var stop: Double
+    var fleetDown: Double
+    // Store.
+    var claimFault: Double
+    var recordFault: Double
+    var storeDown: Double
+    var failover: Double
+    // Wire.
+    var sendFault: Double
+    var late: Double
+    var doubled: Double
+    var notSent: Double
+    var answerFault: Double
+    // Provider.
+    var decline: Double
+    var refusal: Double
+    var outage: Double
+    var anyCode: Double
+    var slow: Double
+    /// Forgets declines and refusals it gave (A2 is false).
+    var forgets: Double
+    /// Keeps 5xx and refusals under the key for 15 days.
+    var storesErrors: Bool
+    /// A declined order id is never taken again.
+    var burnsOrders: Bool
+    /// An approved order id is refused for ever (A7).
+    var uniqueOrders: Bool
+    var showsAborted: Bool
+    var lag: Double
+    var lookUpFault: Double
+    var console: Double
+    // Web app, operator, clock.
+    var wishes: Double
+    var pauses: Double
+    var rotates: Bool
+    var clockSteps: Double
+    var clockJumps: Double
+
+    init(_ dice: inout Dice, mutant: Mutant?, failover isOn: Bool) {
+        /// Zero in most seeds, else up to `most`.
+        func rate(_ most: Double, in share: Double = 0.4) -> Double {
+            let isOn = dice.happens(share)
+            let value = dice.fraction() * most
+            return isOn ? value : 0
+        }
+        subscriptions = 1 + dice.below(2)
+        workers = 1 + dice.below(3)
+        weekly = dice.happens(0.3)
+        days = 31 + dice.below(weekly ? 4 : 40)
+        maxInFlight = 1 + dice.below(4)
+        maxClaim = 1 + dice.below(4)
+        flushes = dice.happens(0.3)
+        crash = rate(0.15)
+        stall = rate(0.15)
+        stop = rate(0.05, in: 0.3)
+        fleetDown = rate(1, in: 0.02)
+        claimFault = rate(0.3)
+        recordFault = rate(0.3)
+        storeDown = rate(2, in: 0.15)
+        failover = isOn ? rate(1, in: 0.3) : 0
+        sendFault = rate(0.3)
+        late = rate(0.5)
+        doubled = rate(0.3, in: 0.3)
+        notSent = rate(0.3, in: 0.3)
+        answerFault = rate(0.6)
+        decline = rate(0.9, in: 0.6)
+        refusal = rate(0.3, in: 0.3)
+        outage = rate(2, in: 0.15)
+        anyCode = rate(0.2, in: 0.15)
+        slow = rate(0.5)
+        forgets = rate(1, in: 0.25)
+        storesErrors = dice.happens(0.1)
+        burnsOrders = dice.happens(0.1)
+        uniqueOrders = dice.happens(0.5)
+        showsAborted = dice.happens(0.3)
+        lag = rate(0.5, in: 0.3)
+        lookUpFault = rate(0.3)
+        console = rate(0.5, in: 0.05)
+        wishes = rate(8, in: 0.6)
+        pauses = rate(1, in: 0.08)
+        rotates = dice.happens(0.05)
+        clockSteps = rate(2, in: 0.1)
+        clockJumps = rate(1, in: 0.04)
+        assume(mutant)
+    }
+
+    /// What the design's argument assumes of the world (fault-model.md, section 6).
+    private mutating func assume(_ mutant: Mutant?) {
+        if forgets > 0 {
+            // L3 trusts the clock that measures the gap.
+            clockSteps = 0
+            clockJumps = 0
+        }
+    }
+}

@@ -1,0 +1,270 @@
+package import Billing
+
+/// `ClaimSQL` and the transaction of `PostgresStore.claim` around it.
+extension Ledger {
+    /// One claim. Throws ``StoreError`` `.refused` for another secret key, and ``Violation``.
+    package mutating func claim(
+        limit: Int, worker: Int, fingerprint: Int, at clocks: Clocks
+    ) throws -> Claim {
+        guard fingerprint == self.fingerprint else {
+            throw StoreError.refused("this database is bound to another secret key")
+        }
+        var claim = Claim(pausedReason: pausedReason, numbers: numbers)
+        if pausedReason != nil { return claim }
+        let locked = due(limit: limit, at: clocks)
+        let ids = together(locked)
+        for id in ids.sorted() { try take(id, worker, at: clocks, &claim) }
+        if locked.count == limit || ids.count < locked.count {
+            claim.wake = .zero
+        } else if let next = nextDue(after: clocks.business) {
+            let wait = Duration.microseconds(next.microseconds - clocks.business.microseconds)
+            claim.wake = min(wait, .seconds(86_400))
+        }
+        return claim
+    }
+
+    /// Gives claims back of which nothing left.
+    package mutating func release(_ work: [Work]) {
+        for work in work {
+            guard work.subscription.value <= subscriptions.count else { continue }
+            var row = self[subscription: work.subscription.value]
+            guard row.lease == work.lease.value, row.leaseUntil != nil else { continue }
+            if case .send = work.task, let id = row.openCharge,
+                let last = self[charge: id].attempts.indices.last,
+                self[charge: id].attempts[last].state == .open,
+                self[charge: id].attempts[last].inDoubt
+            {
+                let wasSent = self[charge: id].attempts[last].sends > 1
+                self[charge: id].attempts[last].sends -= 1
+                self[charge: id].attempts[last].inDoubt = wasSent
+                self[charge: id].attempts[last].absent = wasSent
+            }
+            row.leaseUntil = nil
+            row.leaseOwner = nil
+            row.claims = 0
+            self[subscription: row.id] = row
+        }
+    }
+
+    /// When something next becomes due or free; for the simulation's own planning.
+    package func nextMoment(after clocks: Clocks) -> Duration? {
+        subscriptions.compactMap { row -> Duration? in
+            guard let next = row.nextChargeAt else { return nil }
+            let due = next.microseconds - clocks.business.microseconds
+            let free = (row.leaseUntil?.microseconds ?? 0) - clocks.real.microseconds
+            return .microseconds(max(due, free, 0))
+        }.min()
+    }
+
+    private func due(limit: Int, at clocks: Clocks) -> [Int64] {
+        var rows: [(Instant, Int64)] = []
+        for row in subscriptions {
+            guard let next = row.nextChargeAt, next <= clocks.business,
+                row.leaseUntil.map({ $0 <= clocks.real }) ?? true
+            else { continue }
+            rows.append((next, row.id))
+        }
+        rows.sort { $0 < $1 }
+        return rows.prefix(limit).map(\.1)
+    }
+
+    private func together(_ locked: [Int64]) -> [Int64] {
+        var ids: [Int64] = []
+        for (index, id) in locked.enumerated() {
+            guard self[subscription: id].claims >= 3 else {
+                ids.append(id)
+                continue
+            }
+            if index == 0 { return [id] }
+        }
+        return ids
+    }
+
+    private func nextDue(after clock: Instant) -> Instant? {
+        subscriptions.compactMap(\.nextChargeAt).filter { $0 > clock }.min()
+    }
+
+    /// Reads, decides and writes one locked row.
+    private mutating func take(
+        _ id: Int64, _ worker: Int, at clocks: Clocks, _ claim: inout Claim
+    ) throws {
+        var row = self[subscription: id]
+        let plan = plans[row.plan]
+        // A plan of another cycle: its periods are counted from the next one's start.
+        let moves = row.openCharge == nil && plan.cycle != row.cycle
+        let anchorAt = moves ? row.periodAt : row.anchorAt
+        let anchorIndex = moves ? row.periodIndex : row.anchorIndex
+        let cycle = moves ? plan.cycle : row.cycle
+        let end =
+            row.openCharge.map { self[charge: $0].end }
+            ?? cycle.start(from: anchorAt, row.periodIndex + 1 - anchorIndex)
+        let due = read(row, plan, end: end, at: clocks)
+        let step = Step.decide(due, numbers)
+        var request: AttemptRequest?
+        var opensAttempt = false
+        if case .ask(.send(let sent, _, _, _), let opens) = step.action {
+            request = sent
+            opensAttempt = opens
+        }
+        if step.opensCharge { row.openCharge = try open(row, due, request) }
+        let charge = row.openCharge
+        if let charge {
+            if opensAttempt, let request {
+                try open(request, of: charge, at: clocks)
+            } else if request != nil {
+                send(again: charge, at: clocks)
+            } else {
+                doubt(charge, at: clocks)
+            }
+        }
+        row.lease += 1
+        row.leaseOwner = worker
+        row.leaseUntil = clocks.real + numbers.lease
+        row.claims = min(row.claims + 1, 1_000)
+        row.attemptOpen = row.attemptOpen || opensAttempt
+        (row.anchorAt, row.anchorIndex, row.cycle) = (anchorAt, anchorIndex, cycle)
+        self[subscription: id] = row
+        claim.append(due, step, charge.map { ChargeID($0) })
+    }
+
+    private func read(
+        _ row: Subscription, _ plan: Plan, end: Instant, at clocks: Clocks
+    ) -> DueSubscription {
+        let amount = row.amount ?? plan.amount
+        return DueSubscription(
+            id: SubscriptionID(row.id), lease: LeaseNumber(row.lease + 1),
+            silentClaims: row.claims + 1, state: row.state, now: clocks.business,
+            cancelAt: row.cancelAt, resumedAt: row.resumedAt, periodIndex: row.periodIndex,
+            periodStart: row.periodAt, periodEnd: end, orderPrefix: row.orderPrefix,
+            customerKey: row.customerKey,
+            terms: DueSubscription.Terms(
+                amount: amount, taxFreeAmount: min(plan.taxFree, amount), orderName: "Plan"),
+            catchUp: plan.catchUp, dunningSteps: plan.dunning.count,
+            card: card(of: row).map { DueSubscription.Card(id: $0.id, billingKey: $0.key) },
+            charge: row.openCharge.map { read(self[charge: $0], at: clocks) })
+    }
+
+    private func read(_ charge: Charge, at clocks: Clocks) -> DueSubscription.OpenCharge {
+        let last = charge.attempts.last
+        let earlier = charge.attempts.dropLast().last
+        return DueSubscription.OpenCharge(
+            id: ChargeID(charge.id), terms: charge.terms, isHeld: charge.state == .held,
+            declines: charge.declines,
+            attempt: last.map { attempt in
+                DueSubscription.LastAttempt(
+                    state: attempt.state, request: attempt.request, code: attempt.code,
+                    openedAt: attempt.openedAt, finishedAt: attempt.finishedAt,
+                    everUnknown: attempt.unknownSince != nil, inDoubt: attempt.inDoubt,
+                    absent: attempt.absent, sends: attempt.sends, lookups: attempt.lookups,
+                    notFounds: attempt.notFounds,
+                    quietOver: attempt.quietUntil.map { $0 <= clocks.real } ?? true,
+                    notSents: attempt.notSents, sameKey: attempt.fingerprint == fingerprint)
+            },
+            earlierCode: earlier?.request.billingKeyID == last?.request.billingKeyID
+                ? earlier?.code : nil)
+    }
+
+    private mutating func open(
+        _ row: Subscription, _ due: DueSubscription, _ request: AttemptRequest?
+    ) throws -> Int64 {
+        guard
+            !charges.contains(where: {
+                $0.subscription == row.id && ($0.period == row.periodIndex || $0.state == .open)
+            })
+        else { throw Violation(rule: "charges_one_per_period, charges_one_open") }
+        guard due.periodStart < due.periodEnd else { throw Violation(rule: "charges_period") }
+        guard Self.isWon(due.terms.amount) else { throw Violation(rule: "charges_amount") }
+        let id = Int64(charges.count + 1)
+        charges.append(
+            Charge(
+                id: id, subscription: row.id, period: row.periodIndex, start: due.periodStart,
+                end: due.periodEnd, terms: due.terms))
+        return id
+    }
+
+    /// The insert into attempts with `billing.guard_new_attempt()`.
+    private mutating func open(
+        _ request: AttemptRequest, of id: Int64, at clocks: Clocks
+    ) throws {
+        let charge = self[charge: id]
+        guard charge.state == .open else {
+            throw Violation(rule: "attempt of a charge that is not open")
+        }
+        guard request.amount == charge.terms.amount, Self.isWon(request.amount),
+            request.amount.value > 0
+        else { throw Violation(rule: "an attempt has the amount of its charge") }
+        guard request.number == charge.attempts.count + 1, request.number <= 20 else {
+            throw Violation(rule: "attempts_attempt_no")
+        }
+        if let previous = charge.attempts.last {
+            guard previous.state == .declined || previous.state == .refused else {
+                throw Violation(rule: "attempts_one_open")
+            }
+            if previous.unknownSince != nil, let finished = previous.finishedAt,
+                finished + numbers.gap > clocks.business
+            {
+                throw Violation(rule: "the gap after the attempt before is not over")
+            }
+        }
+        self[charge: id].attempts.append(
+            Attempt(
+                request: request, fingerprint: fingerprint, openedAt: clocks.business,
+                quietUntil: quiet(clocks)))
+    }
+
+    private mutating func send(again id: Int64, at clocks: Clocks) {
+        guard let last = charges[Int(id) - 1].attempts.indices.last else { return }
+        var attempt = self[charge: id].attempts[last]
+        if attempt.inDoubt, attempt.unknownSince == nil { attempt.unknownSince = clocks.business }
+        attempt.inDoubt = true
+        attempt.absent = false
+        attempt.notFounds = 0
+        attempt.sends += 1
+        attempt.quietUntil = quiet(clocks)
+        self[charge: id].attempts[last] = attempt
+    }
+
+    /// Claimed again with its outcome open: from now on it was unknown once, whatever comes.
+    private mutating func doubt(_ id: Int64, at clocks: Clocks) {
+        guard let last = self[charge: id].attempts.last, last.state == .open, last.inDoubt,
+            last.unknownSince == nil
+        else { return }
+        self[charge: id].attempts[self[charge: id].attempts.count - 1].unknownSince =
+            clocks.business
+    }
+
+    private func quiet(_ clocks: Clocks) -> Instant {
+        clocks.real + numbers.lease + numbers.requestTimeout * 2
+    }
+
+    static func isWon(_ amount: Won) -> Bool {
+        amount.value == 0 || (100...100_000_000).contains(amount.value)
+    }
+}
+
+extension Claim {
+    fileprivate mutating func append(
+        _ due: DueSubscription, _ step: Step, _ charge: ChargeID?
+    ) {
+        switch step.action {
+        case .write(let decision):
+            local.append(
+                Transition(
+                    subscription: due.id, lease: due.lease, charge: charge,
+                    chargeChange: decision.chargeChange, standing: decision.standing,
+                    next: decision.next))
+        case .ask(let task, let opensAttempt):
+            guard let charge else { return }
+            let last = due.charge?.attempt
+            let history = Work.History(
+                declines: due.charge?.declines ?? 0, dunningSteps: due.dunningSteps,
+                lastCode: opensAttempt
+                    ? (last?.request.billingKeyID == due.card?.id ? last?.code : nil)
+                    : due.charge?.earlierCode)
+            work.append(
+                Work(
+                    subscription: due.id, lease: due.lease, charge: charge, task: task,
+                    history: history))
+        }
+    }
+}

@@ -1,0 +1,359 @@
+package import Billing
+
+/// `RecordSQL.apply`, transition by transition: no two of one call speak of the same subscription.
+extension Ledger {
+    package mutating func record(
+        _ transitions: [Transition], at clocks: Clocks
+    ) throws -> [Verdict] {
+        var verdicts: [Verdict] = []
+        for transition in transitions { verdicts.append(try record(transition, at: clocks)) }
+        return verdicts
+    }
+
+    /// What is known of one transition under the lock, and what becomes of it.
+    private struct News {
+        var row: Subscription
+        var plan: Plan
+        var charge: Charge?
+        /// Position in `charge.attempts`.
+        var position: Int?
+        var kind: Transition.AttemptChange?
+        var change: Transition.ChargeChange?
+        var payment: Payment?
+        var holds: Bool
+        var verdict = Verdict.applied
+        var chargeBecomes: Charge.State?
+        var attemptBecomes: DueSubscription.LastAttempt.State?
+        var closes = false
+        var becomes: DueSubscription.State
+
+        var attempt: Attempt? { position.flatMap { charge?.attempts[$0] } }
+    }
+
+    private mutating func record(_ transition: Transition, at clocks: Clocks) throws -> Verdict {
+        guard transition.subscription.value <= subscriptions.count else { return .stale }
+        var news = known(transition)
+        news.verdict = judge(news, transition)
+        effect(&news, transition)
+        guard news.verdict == .applied || news.verdict == .contradiction else {
+            if news.holds { release(news) }
+            return news.verdict
+        }
+        let next = plannedNext(news, transition, clocks.business)
+        try writeAttempt(&news, at: clocks)
+        contradict(&news)
+        try writeCharge(&news, clocks.business)
+        if case .declined(_, let answer, true) = news.kind, news.verdict == .applied,
+            let card = news.attempt?.request.billingKeyID
+        {
+            _ = answer
+            if cards[Int(card) - 1].state == .active { cards[Int(card) - 1].state = .dead }
+        }
+        writeSubscription(news, next: next)
+        return news.verdict
+    }
+
+    private func known(_ transition: Transition) -> News {
+        let row = self[subscription: transition.subscription.value]
+        var charge: Charge?
+        if let id = transition.charge?.value, id <= charges.count,
+            self[charge: id].subscription == row.id
+        {
+            charge = self[charge: id]
+        }
+        var position: Int?
+        if let number = transition.attempt?.attemptNumber, let charge,
+            number <= charge.attempts.count
+        {
+            position = number - 1
+            if case .approved(_, let payment, _) = transition.attempt,
+                charge.attempts[number - 1].request.orderID != payment.orderID
+            {
+                position = nil
+            }
+        }
+        return News(
+            row: row, plan: plans[row.plan], charge: charge, position: position,
+            kind: transition.attempt, change: transition.chargeChange,
+            payment: transition.attempt?.payment ?? transition.chargeChange?.payment,
+            holds: row.lease == transition.lease.value && row.leaseUntil != nil,
+            becomes: row.state)
+    }
+
+    private func judge(_ news: News, _ transition: Transition) -> Verdict {
+        let charge = news.charge
+        switch news.kind {
+        case .approved(_, let payment, _):
+            guard let charge, let attempt = news.attempt else { return .stale }
+            if attempt.state == .approved, charge.paymentKey == payment.paymentKey {
+                return .repeated
+            }
+            if attempt.contradiction == payment.paymentKey { return .repeated }
+            if attempt.state == .open,
+                charge.state == .open || charge.state == .held && charge.paymentKey == nil
+            {
+                return .applied
+            }
+            return .contradiction
+        case .earlierPaid(_, let payment, _):
+            if charge?.paymentKey == payment.paymentKey { return .repeated }
+            return news.holds && charge?.state == .open ? .applied : .stale
+        default: break
+        }
+        if news.row.lease == transition.lease.value, news.row.leaseUntil == nil {
+            return .repeated
+        }
+        guard news.holds else { return .stale }
+        if news.kind != nil, news.attempt?.state != .open { return .stale }
+        if news.change != nil, charge?.state != .open { return .stale }
+        return .applied
+    }
+
+    private func effect(_ news: inout News, _ transition: Transition) {
+        switch news.kind {
+        case .approved: news.attemptBecomes = .approved
+        case .declined: news.attemptBecomes = .declined
+        case .refused: news.attemptBecomes = .refused
+        case .earlierPaid(_, _, let unsent): news.attemptBecomes = unsent == nil ? nil : .refused
+        case .notSent, .unknown, .lookedUp, nil: break
+        }
+        if news.verdict == .contradiction {
+            news.chargeBecomes = .held
+            return
+        }
+        switch news.change {
+        case .paid, .free: news.chargeBecomes = .paid
+        case .refunded: news.chargeBecomes = .refunded
+        case .failed: news.chargeBecomes = .failed
+        case .skipped: news.chargeBecomes = .skipped
+        case .held: news.chargeBecomes = .held
+        case nil: break
+        }
+        news.closes =
+            news.verdict == .applied && news.chargeBecomes != nil && news.chargeBecomes != .held
+        let was = news.row.state
+        switch transition.standing {
+        case .good: if was == .pastDue || was == .suspended { news.becomes = .active }
+        case .pastDue: if was == .active || was == .suspended { news.becomes = .pastDue }
+        case .suspended: if was == .active || was == .pastDue { news.becomes = .suspended }
+        case .canceled: news.becomes = .canceled
+        case .exhausted:
+            if was != .paused {
+                news.becomes = news.plan.cancelsWhenExhausted ? .canceled : .suspended
+            }
+        case nil: break
+        }
+    }
+
+    /// `planned.next_charge_at`.
+    private func plannedNext(
+        _ news: News, _ transition: Transition, _ clock: Instant
+    ) -> Instant? {
+        let row = news.row
+        let end = news.charge?.end
+        if news.verdict == .contradiction {
+            return row.openCharge != news.charge?.id ? row.nextChargeAt : nil
+        }
+        if news.closes {
+            if let cancelAt = row.cancelAt, let end, cancelAt <= end, news.becomes != .canceled {
+                return cancelAt
+            }
+            switch news.becomes {
+            case .canceled, .suspended, .paused: return nil
+            case .active, .pastDue: break
+            }
+            if news.plan.catchUp == .each, let end, end <= clock, news.chargeBecomes == .paid {
+                return clock + .seconds(86_400)
+            }
+            return end
+        }
+        if news.becomes == .canceled || transition.next == .never { return nil }
+        if news.charge?.state == .held { return nil }
+        switch news.kind {
+        case .notSent, .unknown, .lookedUp:
+            if case .after(let wait) = transition.next { return clock + wait }
+            return nil
+        default: break
+        }
+        if news.becomes == .paused {
+            if case .at(let instant) = transition.next, row.openCharge == nil { return instant }
+            return nil
+        }
+        var dates: [Instant] = []
+        switch transition.next {
+        case .advance, .never: break
+        case .after(let wait): dates.append(clock + wait)
+        case .dunning(let rung):
+            let step = rung < news.plan.dunning.count ? news.plan.dunning[rung] : numbers.gap
+            dates.append(end.map { min($0, clock + step) } ?? clock + step)
+        case .sealAfterGap: dates.append(clock + numbers.gap)
+        case .periodEnd:
+            // A card that came since the claim found none is tried at once.
+            if card(of: row) != nil { dates.append(clock) } else if let end { dates.append(end) }
+        case .at(let instant): dates.append(instant)
+        }
+        if let cancelAt = row.cancelAt, cancelAt > clock || news.attemptBecomes != nil {
+            dates.append(max(cancelAt, clock))
+        }
+        return dates.min()
+    }
+
+    private mutating func writeAttempt(_ news: inout News, at clocks: Clocks) throws {
+        guard news.verdict == .applied, let kind = news.kind, let position = news.position,
+            var attempt = news.attempt
+        else { return }
+        if attempt.state != .open {
+            throw Violation(rule: "an attempt that has ended never changes")
+        }
+        attempt.state = news.attemptBecomes ?? attempt.state
+        attempt.code = kind.answerCode
+        attempt.finishedAt = news.attemptBecomes == nil ? nil : clocks.business
+        attempt.inDoubt = news.attemptBecomes == nil
+        attempt.absent = false
+        switch kind {
+        case .unknown:
+            attempt.unknownSince = attempt.unknownSince ?? clocks.business
+            attempt.quietUntil = clocks.real + numbers.requestTimeout * 2
+        case .notSent:
+            attempt.inDoubt = false
+            attempt.sends -= 1
+            attempt.notSents += 1
+        case .lookedUp(_, _, let found):
+            attempt.lookups += 1
+            if found != .unclear { attempt.notFounds += 1 }
+            attempt.absent = found == .absent
+        case .approved, .declined, .refused, .earlierPaid: break
+        }
+        news.charge?.attempts[position] = attempt
+    }
+
+    /// An ended attempt notes the payment that the provider shows for it all the same.
+    private func contradict(_ news: inout News) {
+        guard let payment = news.payment else { return }
+        if case .earlierPaid = news.kind {
+            guard news.verdict == .applied else { return }
+        } else if news.verdict != .contradiction {
+            return
+        }
+        guard let attempts = news.charge?.attempts else { return }
+        for (index, attempt) in attempts.enumerated()
+        where attempt.request.orderID == payment.orderID {
+            news.charge?.attempts[index].contradiction = payment.paymentKey
+        }
+    }
+
+    private mutating func writeCharge(_ news: inout News, _ clock: Instant) throws {
+        guard var charge = news.charge else { return }
+        defer { self[charge: charge.id] = charge }
+        guard news.chargeBecomes != nil || news.attemptBecomes == .declined else { return }
+        let was = charge.state
+        charge.state = news.chargeBecomes ?? was
+        if news.verdict == .contradiction {
+            charge.reason = "contradiction"
+        } else {
+            switch news.change {
+            case .failed(let reason): charge.reason = reason.rawValue
+            case .skipped(let reason): charge.reason = reason.rawValue
+            case .held(let reason): charge.reason = reason
+            case .paid, .free, .refunded: charge.reason = nil
+            case nil: break
+            }
+        }
+        let attemptWas = news.attempt?.state
+        if charge.paymentKey == nil, let payment = news.payment,
+            news.verdict != .contradiction || attemptWas != .open
+        {
+            guard !charges.contains(where: { $0.paymentKey == payment.paymentKey }) else {
+                throw Violation(rule: "charges_payment_key_unique")
+            }
+            charge.paymentKey = payment.paymentKey
+        }
+        if case .refunded(let payment) = news.change, news.verdict == .applied {
+            charge.refunded = Won(payment.totalAmount.value - payment.balanceAmount.value)
+        }
+        if news.attemptBecomes == .declined { charge.declines += 1 }
+        try guardCharge(from: was, charge, clock)
+    }
+
+    /// `guard_charge`, `guard_charge_end` and the table's checks.
+    private func guardCharge(from was: Charge.State, _ charge: Charge, _ clock: Instant) throws {
+        if charge.state != was {
+            let isLegal =
+                switch was {
+                case .open, .held: true
+                case .paid: charge.state == .refunded || charge.state == .held
+                case .failed, .skipped, .refunded: charge.state == .held
+                }
+            guard isLegal else {
+                throw Violation(rule: "charge may not go from \(was) to \(charge.state)")
+            }
+        }
+        switch charge.state {
+        case .open, .held: return
+        case .paid, .refunded, .failed, .skipped: break
+        }
+        if charge.state == .paid || charge.state == .refunded {
+            guard charge.paymentKey != nil || charge.terms.amount.value == 0 else {
+                throw Violation(rule: "charges_paid_has_payment")
+            }
+        }
+        guard charge.terms.amount.value > 0, let last = charge.attempts.last else { return }
+        if last.state == .open {
+            throw Violation(rule: "charge may not end while an attempt is open")
+        }
+        if charge.isUnpaid, let finished = last.finishedAt, finished + numbers.gap > clock {
+            throw Violation(rule: "charge may not end unpaid before its seal")
+        }
+        if charge.attempts.filter({ $0.state == .approved }).count > 1 {
+            throw Violation(rule: "attempts_one_approved")
+        }
+    }
+
+    private mutating func writeSubscription(_ news: News, next: Instant?) {
+        var row = news.row
+        row.state = news.becomes
+        row.nextChargeAt = next
+        if news.closes {
+            row.periodIndex += 1
+            row.periodAt = news.charge?.end ?? row.periodAt
+            row.openCharge = nil
+        }
+        row.attemptOpen =
+            row.attemptOpen && !news.closes
+            && (news.verdict != .applied || news.attemptBecomes == nil)
+        self[subscription: row.id] = row
+        if news.holds { release(news) }
+    }
+
+    private mutating func release(_ news: News) {
+        self[subscription: news.row.id].leaseUntil = nil
+        self[subscription: news.row.id].leaseOwner = nil
+        self[subscription: news.row.id].claims = 0
+    }
+}
+
+extension Transition.AttemptChange {
+    /// `attempt_no` of the record.
+    fileprivate var attemptNumber: Int? {
+        if case .earlierPaid(_, _, let unsent) = self { return unsent }
+        return number
+    }
+
+    fileprivate var answerCode: String {
+        switch self {
+        case .approved(_, _, let answer), .declined(_, let answer, _), .refused(_, let answer),
+            .notSent(_, let answer), .unknown(_, let answer), .lookedUp(_, let answer, _):
+            answer.code
+        case .earlierPaid: "EARLIER_ATTEMPT_PAID"
+        }
+    }
+}
+
+extension Transition.ChargeChange {
+    fileprivate var payment: Payment? {
+        switch self {
+        case .paid(let payment), .refunded(let payment): payment
+        case .free, .failed, .skipped, .held: nil
+        }
+    }
+}

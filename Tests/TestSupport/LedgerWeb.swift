@@ -1,0 +1,126 @@
+package import Billing
+
+/// What the web app may do at any time, with the triggers of `schema.sql` that follow it.
+extension Ledger {
+    /// `billing.subscribe()`. Returns the id.
+    @discardableResult
+    package mutating func subscribe(customer: Int, plan: Int, startsAt: Instant) -> Int64 {
+        let id = Int64(subscriptions.count + 1)
+        subscriptions.append(
+            Subscription(
+                id: id, customer: customer, plan: plan, anchorAt: startsAt,
+                cycle: plans[plan].cycle, periodAt: startsAt, nextChargeAt: startsAt))
+        return id
+    }
+
+    /// A new card: `billing.use_new_key()` makes the customer's declined charges due at once.
+    @discardableResult
+    package mutating func addCard(customer: Int, clock: Instant) -> Int64 {
+        let id = Int64(cards.count + 1)
+        cards.append(Card(id: id, customer: customer, key: BillingKey("card\(id)")))
+        for row in subscriptions where row.customer == customer {
+            guard row.state == .pastDue || row.state == .suspended, let charge = row.openCharge,
+                !row.attemptOpen, self[charge: charge].state != .held
+            else { continue }
+            self[subscription: row.id].nextChargeAt =
+                row.nextChargeAt.map { min($0, clock) } ?? clock
+        }
+        return id
+    }
+
+    package mutating func deleteCard(_ id: Int64) {
+        if cards[Int(id) - 1].state == .active { cards[Int(id) - 1].state = .deleted }
+    }
+
+    /// `billing.cancel()`.
+    package mutating func cancel(_ id: Int64, now: Bool, clock: Instant) {
+        let row = self[subscription: id]
+        let date =
+            now ? clock : row.openCharge.map { self[charge: $0].end } ?? row.periodAt
+        update(id, clock) { $0.cancelAt = date }
+    }
+
+    /// Takes a cancel back.
+    package mutating func uncancel(_ id: Int64, clock: Instant) {
+        update(id, clock) { $0.cancelAt = nil }
+    }
+
+    package mutating func pause(_ id: Int64, clock: Instant) {
+        update(id, clock) { $0.state = .paused }
+    }
+
+    /// `billing.resume()`: nothing for a row that runs.
+    package mutating func resume(_ id: Int64, clock: Instant) {
+        let state = self[subscription: id].state
+        guard state == .paused || state == .suspended else { return }
+        update(id, clock) { $0.state = .active }
+    }
+
+    /// Another card of the customer, or none in particular.
+    package mutating func choose(_ card: Int64?, for id: Int64, clock: Instant) {
+        update(id, clock) { $0.card = card }
+    }
+
+    /// `billing.retry_now()`.
+    @discardableResult
+    package mutating func retryNow(_ id: Int64, clock: Instant) -> Bool {
+        let row = self[subscription: id]
+        guard let charge = row.openCharge, self[charge: charge].state == .open, !row.attemptOpen,
+            row.state == .pastDue || row.state == .suspended
+        else { return false }
+        self[subscription: id].nextChargeAt = row.nextChargeAt.map { min($0, clock) } ?? clock
+        return true
+    }
+
+    /// An update by the web app; one that `billing.follow_subscription()` refuses changes nothing.
+    private mutating func update(
+        _ id: Int64, _ clock: Instant, _ body: (inout Subscription) -> Void
+    ) {
+        let old = self[subscription: id]
+        guard old.state != .canceled else { return }
+        var new = old
+        body(&new)
+        follow(old, &new, clock)
+        self[subscription: id] = new
+    }
+
+    private func follow(_ old: Subscription, _ new: inout Subscription, _ clock: Instant) {
+        let became = new.state != old.state ? new.state : nil
+        if became == .paused, !new.attemptOpen {
+            let comes = new.openCharge == nil && new.cancelAt.map { $0 <= new.periodAt } ?? false
+            new.nextChargeAt = comes ? new.cancelAt : nil
+        } else if became == .active {
+            new.resumedAt = clock
+            if new.openCharge == nil {
+                new.nextChargeAt = new.periodAt
+            } else {
+                new.state = .pastDue
+                if !new.attemptOpen { new.nextChargeAt = clock }
+            }
+        }
+        if new.cancelAt != old.cancelAt { followCancel(&new, clock) }
+        if new.card != old.card, new.openCharge != nil, !new.attemptOpen,
+            new.state == .pastDue || new.state == .suspended
+        {
+            new.nextChargeAt = clock
+        }
+    }
+
+    private func followCancel(_ new: inout Subscription, _ clock: Instant) {
+        guard let cancelAt = new.cancelAt else {
+            if new.openCharge == nil, new.state == .active || new.state == .pastDue {
+                new.nextChargeAt = new.periodAt
+            }
+            return
+        }
+        if new.openCharge == nil {
+            // A cancel that commits before the claim wins.
+            let effective = cancelAt <= clock ? min(cancelAt, new.periodAt) : cancelAt
+            new.cancelAt = effective
+            if effective <= new.periodAt { new.nextChargeAt = effective }
+        } else if !new.attemptOpen {
+            let date = max(cancelAt, clock)
+            new.nextChargeAt = new.nextChargeAt.map { min($0, date) } ?? date
+        }
+    }
+}
