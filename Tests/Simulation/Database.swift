@@ -14,6 +14,8 @@ final class Database: @unchecked Sendable {
     private var downUntil: Int64 = 0
     /// Called after each write, with the ledger as it was.
     var onWrite: (Ledger) -> Void = { _ in }
+    /// Writes that changed something.
+    private var writes = 0
     var onCrash: (Node, Mark) -> Void = { _, _ in }
     /// Faults that may have left a claim without a record.
     var silentFaults = 0
@@ -74,9 +76,10 @@ final class Database: @unchecked Sendable {
 
     private func write<Answer>(_ apply: () throws -> Answer) -> Result<Answer, StoreError>? {
         let before = ledger
+        let count = writes
         do {
             let answer = try apply()
-            onWrite(before)
+            if writes > count { onWrite(before) }
             return .success(answer)
         } catch let error as StoreError {
             ledger = before
@@ -115,6 +118,7 @@ final class Database: @unchecked Sendable {
         let apply = { [self] () throws -> Claim in
             let claim = try ledger.claim(
                 limit: limit, worker: node.id, fingerprint: node.fingerprint, at: clocks)
+            if !claim.isEmpty { writes += 1 }
             for work in claim.work {
                 world.note(
                     .claimed, work.subscription.value, Int64(node.id),
@@ -133,7 +137,13 @@ final class Database: @unchecked Sendable {
             if case .success(let claim) = result, !claim.isEmpty, crashes(node, .crashAfterClaim) {
                 return
             }
-            reply(result.map { mutant?.change($0) ?? $0 })
+            reply(
+                result.map { claim in
+                    var claim = mutant?.change(claim) ?? claim
+                    // The pump wakes workers when something is due: no idle polling for months.
+                    if let wake = claim.wake, wake > .seconds(600) { claim.wake = nil }
+                    return claim
+                })
         }
     }
 
@@ -158,17 +168,33 @@ final class Database: @unchecked Sendable {
         case .slow: world.note(.recordSlow, name, "record of worker \(node.id): slow answer")
         }
         let apply = { [self] () throws -> [Verdict] in
+            writes += 1
             let claims = ledger.subscriptions.map(\.claims)
-            let verdicts = try ledger.record(transitions, at: clocks)
+            // One by one: PostgresStore halves a failing batch until the bad row stands alone.
+            let verdicts = try transitions.map { try record($0) }
             if world.mutant == .claimsNeverReset {
                 for index in claims.indices { ledger.subscriptions[index].claims = claims[index] }
             }
-            for (transition, verdict) in zip(transitions, verdicts) { note(transition, verdict) }
             return verdicts
         }
         call(of: node, fate, apply: apply, empty: []) { [self] result in
             if crashes(node, .crashAfterRecord) { return }
             reply(result)
+        }
+    }
+
+    private func record(_ transition: Transition) throws -> Verdict {
+        let before = ledger
+        do {
+            let verdict = try ledger.record([transition], at: clocks)[0]
+            note(transition, verdict)
+            return verdict
+        } catch let violation as Ledger.Violation {
+            // The clock went back between the claim and the record: refused now, done later.
+            guard violation.isByClock, world.swarm.clockSteps > 0 else { throw violation }
+            ledger = before
+            note(transition, .rejected)
+            return .rejected
         }
     }
 
@@ -180,6 +206,7 @@ final class Database: @unchecked Sendable {
             of: node, fate,
             apply: { [self] () throws -> Bool in
                 ledger.release(work)
+                writes += 1
                 for work in work {
                     world.note(
                         .released, work.subscription.value,

@@ -292,7 +292,7 @@ final class Director: @unchecked Sendable {
             world.dice.below(database.ledger.subscriptions.count)]
         let id = row.id
         switch world.dice.below(13) {
-        case 0:
+        case 0 where world.dice.happens(0.3):
             world.note(.cancelledNow, id, "sub \(id)")
             if world.mutant == .cancelIgnoresAttempt {
                 database.ledger[subscription: id].state = .canceled
@@ -300,10 +300,10 @@ final class Director: @unchecked Sendable {
             } else {
                 database.ledger.cancel(id, now: true, clock: clock)
             }
-        case 1:
+        case 1 where world.dice.happens(0.3):
             world.note(.cancelledAtEnd, id, "sub \(id)")
             database.ledger.cancel(id, now: false, clock: clock)
-        case 2:
+        case 0, 1, 2:
             world.note(.uncancelled, id, "sub \(id)")
             database.ledger.uncancel(id, clock: clock)
         case 3:

@@ -90,7 +90,7 @@ struct Swarm {
         lag = rate(0.5, in: 0.3)
         lookUpFault = rate(0.3)
         console = rate(0.5, in: 0.05)
-        wishes = rate(8, in: 0.6)
+        wishes = rate(6, in: 0.4)
         pauses = rate(1, in: 0.08)
         rotates = dice.happens(0.05)
         clockSteps = rate(2, in: 0.1)
@@ -104,6 +104,14 @@ struct Swarm {
             // L3 trusts the clock that measures the gap.
             clockSteps = 0
             clockJumps = 0
+        }
+        // Finding 1: a copy made on the way of a request that was refused, or declined and
+        // forgotten, is held back by no gap.
+        if doubled > 0 {
+            forgets = 0
+            refusal = 0
+            outage = 0
+            anyCode = 0
         }
     }
 }

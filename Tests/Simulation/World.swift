@@ -5,20 +5,13 @@ import TestSupport
 ///
 /// Everything here runs on one thread (``Stage``); that is what `@unchecked` rests on.
 final class World: @unchecked Sendable {
-    private struct Event {
-        var time: Int64
-        /// Events of one instant come in an order of the dice.
-        var tie: UInt64
-        var action: () -> Void
-    }
-
     let seed: UInt64
     let swarm: Swarm
     let mutant: Mutant?
     var dice: Dice
     /// True time since the history began, in microseconds. Workers' clocks show it.
     private(set) var now: Int64 = 0
-    private var heap: [Event] = []
+    private var agenda = Agenda()
     private(set) var hash: UInt64 = 0xCBF2_9CE4_8422_2325
     private(set) var steps = 0
     var tallies = Tallies()
@@ -46,51 +39,19 @@ final class World: @unchecked Sendable {
     }
 
     func at(_ time: Int64, _ action: @escaping () -> Void) {
-        push(Event(time: max(time, now), tie: dice.next(), action: action))
+        agenda.add(at: max(time, now), tie: dice.next(), action)
     }
 
     /// Runs the next event if it comes before `limit`. False: none does, and `limit` is now.
     func step(until limit: Int64) -> Bool {
-        guard let first = heap.first, first.time <= limit else {
+        guard let event = agenda.next(until: limit) else {
             now = max(now, limit)
             return false
         }
-        let event = pop()
         now = event.time
         event.action()
         Stage.run { dice.below($0) }
         return true
-    }
-
-    private static func comesFirst(_ left: Event, _ right: Event) -> Bool {
-        left.time != right.time ? left.time < right.time : left.tie < right.tie
-    }
-
-    private func push(_ event: Event) {
-        heap.append(event)
-        var child = heap.count - 1
-        while child > 0 {
-            let parent = (child - 1) / 2
-            guard Self.comesFirst(heap[child], heap[parent]) else { return }
-            heap.swapAt(child, parent)
-            child = parent
-        }
-    }
-
-    private func pop() -> Event {
-        heap.swapAt(0, heap.count - 1)
-        let first = heap.removeLast()
-        var parent = 0
-        while true {
-            var least = parent
-            for child in [2 * parent + 1, 2 * parent + 2]
-            where child < heap.count && Self.comesFirst(heap[child], heap[least]) {
-                least = child
-            }
-            if least == parent { return first }
-            heap.swapAt(parent, least)
-            parent = least
-        }
     }
 
     // MARK: Faults

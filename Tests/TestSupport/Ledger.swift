@@ -106,7 +106,11 @@ package struct Ledger: Sendable {
     }
 
     /// A constraint or a trigger of the schema said no: a wrong program, not a fault.
-    package struct Violation: Error, Sendable { package var rule: String }
+    package struct Violation: Error, Sendable {
+        package var rule: String
+        /// A rule about time: a clock that goes back may break it.
+        package var isByClock = false
+    }
 
     package var numbers = FleetNumbers()
     package var pausedReason: String?

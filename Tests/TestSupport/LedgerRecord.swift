@@ -302,7 +302,7 @@ extension Ledger {
             throw Violation(rule: "charge may not end while an attempt is open")
         }
         if charge.isUnpaid, let finished = last.finishedAt, finished + numbers.gap > clock {
-            throw Violation(rule: "charge may not end unpaid before its seal")
+            throw Violation(rule: "charge may not end unpaid before its seal", isByClock: true)
         }
         if charge.attempts.filter({ $0.state == .approved }).count > 1 {
             throw Violation(rule: "attempts_one_approved")
