@@ -1,13 +1,12 @@
 import Billing
+import BillingStore
 import Foundation
 import Postgres
 import TestSupport
 import Testing
 
-@testable import BillingStore
-
 extension StoreTests {
-    /// Many rows: few statements, and the index.
+    /// Many rows, few statements.
     @Suite struct StoreBatchTests {
         /// Statements that the server has run for the store's connections since they were made, as
         /// its log says.
@@ -59,45 +58,6 @@ extension StoreTests {
                     WHERE c.state = 'paid' AND s.period_index = 1 AND s.lease_until IS NULL
                     """) == "1000 1000")
             try await stage.expectSound()
-        }
-
-        @Test(arguments: ["few", "all"], [true, false])
-        func theClaimUsesTheIndex(due: String, isAnalyzed: Bool) async throws {
-            let stage = try await StoreStage()
-            try await stage.subscribe()
-            try await stage.database.run(
-                """
-                SET session_replication_role = replica;
-                INSERT INTO billing.subscriptions (customer_key, plan_id, anchor_at, cycle, period_at,
-                    next_charge_at, order_prefix)
-                SELECT 'c1-customer', 'monthly', t, '1 month', t, t, 'prefix' || n
-                FROM generate_series(1, 100000) AS n CROSS JOIN LATERAL (
-                    SELECT now() + CASE WHEN \(due == "all") OR n % 1000 = 0 THEN -1 ELSE 1 END
-                        * n * interval '20 seconds' AS t) AS at;
-                \(isAnalyzed ? "ANALYZE billing.subscriptions" : "")
-                """)
-            // With the text that the worker sends, prepared and used often enough for PostgreSQL to
-            // settle on a plan for any limit.
-            let worker = try await stage.database.connect(as: .worker)
-            try await worker.execute(
-                script: "PREPARE claim (boolean, bigint) AS \(ClaimSQL.lock(limit: 500).text)")
-            for _ in 1...10 { try await worker.execute(script: "EXECUTE claim (false, 500)") }
-            let plan = try await worker.execute(
-                script: "EXPLAIN (ANALYZE, COSTS OFF) EXECUTE claim (false, 500)"
-            ).map { try $0.string("QUERY PLAN") }.joined(separator: "\n")
-            let clock = ContinuousClock.now
-            let rows = try await worker.execute(script: "EXECUTE claim (false, 500)")
-            let took = ContinuousClock.now - clock
-            await worker.close()
-            print(
-                "100,000 rows, \(due) due, analyzed \(isAnalyzed): a claim of \(rows.count) in \(took)"
-            )
-            #expect(rows.count == (due == "all" ? 500 : 101))
-            #expect(plan.contains("Index Scan using subscriptions_due on subscriptions"), "\(plan)")
-            #expect(plan.contains("Index Cond"), "\(plan)")
-            #expect(!plan.contains("Seq Scan on subscriptions"), "\(plan)")
-            #expect(!plan.contains("Sort"), "\(plan)")
-            #expect(took < .milliseconds(250), "\(took)\n\(plan)")
         }
 
         @Test func workersClaimBesideEachOther() async throws {
