@@ -112,15 +112,20 @@ package final class ChildProcess: Sendable {
         if isRunning { _ = Glibc.kill(pid, signal) }
     }
 
-    /// Its exit status, once it has ended; 128 and the signal's number if one ended it.
+    /// Its exit status, once it has ended; 128 and the signal's number if one ended it. A test whose
+    /// time is up is cancelled: that ends the program, which would go on for ever otherwise.
     @discardableResult
     package func ended() async -> Int32 {
-        await withCheckedContinuation { continuation in
-            let status = ending.state.withLock { state -> Int32? in
-                if state.status == nil { state.waiters.append(continuation) }
-                return state.status
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let status = ending.state.withLock { state -> Int32? in
+                    if state.status == nil { state.waiters.append(continuation) }
+                    return state.status
+                }
+                if let status { continuation.resume(returning: status) }
             }
-            if let status { continuation.resume(returning: status) }
+        } onCancel: {
+            kill(SIGKILL)
         }
     }
 
