@@ -735,11 +735,12 @@ BEGIN
         RAISE EXCEPTION 'attempt % of charge %: the gap after the one before it is not over',
             NEW.attempt_no, NEW.charge_id USING ERRCODE = 'check_violation';
     END IF;
-    -- The provider does not remember a refusal: a copy of that request may yet be executed.
+    -- The provider does not remember a refusal: a copy of that request may yet be executed, and its
+    -- payment take as long again to show.
     IF previous.state = 'refused'
-        AND previous.finished_at + (SELECT late_bound FROM billing.settings) > billing.now()
+        AND previous.finished_at + (SELECT 2 * late_bound FROM billing.settings) > billing.now()
     THEN
-        RAISE EXCEPTION 'attempt % of charge %: the one before it was refused less than late_bound ago',
+        RAISE EXCEPTION 'attempt % of charge %: the one before it was refused less than 2 x late_bound ago',
             NEW.attempt_no, NEW.charge_id USING ERRCODE = 'check_violation';
     END IF;
     RETURN NEW;

@@ -5,8 +5,9 @@ package struct FleetNumbers: Hashable, Sendable {
     package var requestTimeout: Duration = .seconds(65)
     /// How long a claim stands, 4 min: at least two requests and a minute.
     package var lease: Duration = .seconds(240)
-    /// Longest time a request that was given up, or doubled on its way, may still act, 10 min. Rest
-    /// after a refusal, which the provider does not remember under the name.
+    /// Longest time a request that was given up, or doubled on its way, may still act, 10 min; and
+    /// longest until look-ups show it. Twice it is the rest after a refusal, which the provider does
+    /// not remember under the name.
     package var lateBound: Duration = .seconds(600)
     /// Rest between the end of an attempt that was ever unknown and the next name, 1 h.
     package var gap: Duration = .seconds(3600)

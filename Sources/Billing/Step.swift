@@ -133,7 +133,7 @@ package struct Step: Hashable, Sendable {
         }
         let rest =
             attempt.everUnknown
-            ? numbers.gap : attempt.state == .refused ? numbers.lateBound : .zero
+            ? numbers.gap : attempt.state == .refused ? numbers.lateBound * 2 : .zero
         if let finished = attempt.finishedAt, row.now < finished + rest {
             return local(next: .at(finished + rest))
         }

@@ -55,7 +55,7 @@ import Testing
         let refused = work.after(
             .refused(answer), of: request, isRepeat: false, tries: 0, jitter: 0)
         #expect(try await store.record([refused]) == [.applied])
-        try await shop.run("UPDATE billing.settings SET clock_offset = '12 minutes'")
+        try await shop.run("UPDATE billing.settings SET clock_offset = '22 minutes'")
         let again = try #require(try await store.claim(limit: 10).work.first)
         let (second, _) = try #require(again.sent)
         #expect(second.number == 2)
@@ -63,7 +63,7 @@ import Testing
             .unknown(answer), of: second, isRepeat: false, tries: 0, jitter: 0)
         #expect(try await store.record([unknown]) == [.applied])
         try await shop.run(
-            "UPDATE billing.settings SET clock_offset = '20 minutes', max_won_per_day = 0")
+            "UPDATE billing.settings SET clock_offset = '30 minutes', max_won_per_day = 0")
         let resolve = try await store.claim(limit: 10)
         #expect(try #require(resolve.work.first).isResolve)
         await store.close()

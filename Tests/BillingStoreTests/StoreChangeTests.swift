@@ -52,7 +52,7 @@ extension StoreTests {
             let (stage, first) = try await subscribed()
             try await stage.web("SELECT billing.change_amount(1, 500)")
             try await stage.record(first.after(.refused(.busy)))
-            try await stage.pass("11 minutes")
+            try await stage.pass("21 minutes")
             let second = try await stage.work()
             #expect(try terms(second) == "2 14900 900 월 구독")
             try await stage.record(second.approved())

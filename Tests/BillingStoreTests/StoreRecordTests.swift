@@ -117,7 +117,7 @@ extension StoreTests {
             // can act no more.
             try await stage.pass("2 minutes")
             try await record(stage, try await stage.local())
-            try await stage.pass("9 minutes")
+            try await stage.pass("19 minutes")
             let second = try await stage.work()
             #expect(try second.request.number == 2)
             #expect(second.earlier.count == 1)

@@ -194,8 +194,8 @@ struct StepTests {
     private static let next = Verb.send(2, isRepeat: false, earlier: 1, opensAttempt: true)
     private static let endedAttempts: [(DueSubscription, Verb)] = [
         (row().with(attempt(.declined), declines: 1), next),
-        (row().with(attempt(.refused)), .write(nil, nil, .at(start + numbers.lateBound))),
-        (row().with(attempt(.refused)) { $0.now = start + numbers.lateBound }, next),
+        (row().with(attempt(.refused)), .write(nil, nil, .at(start + numbers.lateBound * 2))),
+        (row().with(attempt(.refused)) { $0.now = start + numbers.lateBound * 2 }, next),
         (row().with(attempt(.declined)) { $0.charge?.isHeld = true }, .write(nil, nil, .never)),
         (
             row().with(attempt(.declined), declines: 1) { $0.looksFirst = true },
@@ -225,7 +225,10 @@ struct StepTests {
             .seal(.exhausted)
         ),
         (row().with(attempt(.declined), declines: 4), next),
-        (row().with(attempt(.refused), declines: 5) { $0.now = start + numbers.lateBound }, next),
+        (
+            row().with(attempt(.refused), declines: 5) { $0.now = start + numbers.lateBound * 2 },
+            next
+        ),
         (row().with(attempt(.declined)) { $0.card = nil }, .write(nil, .suspended, .periodEnd)),
         (row().with(attempt(.declined)) { $0.problem = "bad name" }, .hold),
         (row().with(attempt(.declined, number: 20)), .hold),

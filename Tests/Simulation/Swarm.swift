@@ -105,13 +105,8 @@ struct Swarm {
             clockSteps = 0
             clockJumps = 0
         }
-        // Finding 1: a copy made on the way of a request that was refused, or declined and
-        // forgotten, is held back by no gap.
-        if doubled > 0 {
-            forgets = 0
-            refusal = 0
-            outage = 0
-            anyCode = 0
-        }
+        // A copy made on the way of a request that was declined, by a provider that forgets declines,
+        // is held back by no gap when a new card or retry_now follows at once.
+        if doubled > 0 { forgets = 0 }
     }
 }

@@ -219,6 +219,7 @@ extension Ledger {
         attempt.inDoubt = true
         attempt.absent = false
         attempt.notFounds = 0
+        attempt.lookups = 0
         attempt.sends += 1
         attempt.quietUntil = quiet(clocks)
         self[charge: id].attempts[last] = attempt

@@ -32,7 +32,7 @@ extension ProcessTests {
             let result = try await hand(stage, ["release", "1", "--why", "the customer confirmed"])
             #expect(result.status == 0, "\(result.errors)")
             #expect(result.output.contains("released: it is due now"))
-            try await pass(stage, "11 minutes")
+            try await pass(stage, "21 minutes")
             #expect(try await stage.billingd(["once"]).status == 0)
             try await stage.expectSound(payments: 1)
             #expect(
