@@ -58,7 +58,14 @@ final class Database: @unchecked Sendable {
                 return
             }
             switch fate {
-            case .lost: node.after(way) { reply(.failure(gone)) }
+            case .lost:
+                if world.mutant == .unacknowledgedClaim {
+                    let before = ledger
+                    let answer = try? apply()
+                    ledger = before
+                    if let answer { return node.after(way) { reply(.success(answer)) } }
+                }
+                node.after(way) { reply(.failure(gone)) }
             case .lateApplied:
                 node.after(way) { reply(.failure(gone)) }
                 world.after(world.dice.duration(.zero, .seconds(30))) { [self] in
@@ -77,6 +84,7 @@ final class Database: @unchecked Sendable {
     private func write<Answer>(_ apply: () throws -> Answer) -> Result<Answer, StoreError>? {
         let before = ledger
         let count = writes
+        remember()
         do {
             let answer = try apply()
             if writes > count { onWrite(before) }
@@ -91,6 +99,31 @@ final class Database: @unchecked Sendable {
         } catch {
             return nil
         }
+    }
+
+    // MARK: Failover
+
+    /// The ledger as it was at each write of the last half minute.
+    private var past: [(time: Int64, ledger: Ledger)] = []
+
+    private func remember() {
+        guard world.swarm.failover > 0 else { return }
+        past.append((world.now, ledger))
+        past.removeAll { $0.time < world.now - 40_000_000 }
+    }
+
+    /// A standby takes over that never got the last commits. Nobody claims until the operator has
+    /// adopted it, longer than any request may still act.
+    func failOver() {
+        let since = world.now - Int64(world.dice.duration(.zero, .seconds(30)) / .microseconds(1))
+        guard let point = past.first(where: { $0.time >= since }) else { return }
+        world.note(
+            .failover, 0, "the last \((world.now - since) / 1_000_000) s of commits are lost")
+        ledger = point.ledger
+        past = []
+        goDown(for: .seconds(5))
+        ledger.pausedReason = "identity"
+        world.after(.seconds(1_200)) { [self] in ledger.pausedReason = nil }
     }
 
     // MARK: Calls
@@ -119,6 +152,9 @@ final class Database: @unchecked Sendable {
             let claim = try ledger.claim(
                 limit: limit, worker: node.id, fingerprint: node.fingerprint, at: clocks)
             if !claim.isEmpty { writes += 1 }
+            for row in ledger.subscriptions where row.leaseOwner == node.id && row.claims > 3 {
+                world.note(.claimedAlone, row.id, "claim \(row.claims) of sub \(row.id)")
+            }
             for work in claim.work {
                 world.note(
                     .claimed, work.subscription.value, Int64(node.id),
@@ -256,9 +292,14 @@ final class Database: @unchecked Sendable {
             }
         case .free: break
         case .refunded: world.note(.refunded, subscription, "")
-        case .failed: world.note(.closedFailed, subscription, "")
+        case .failed:
+            world.note(.closedFailed, subscription, "")
+            let charge = transition.charge.map { ledger[charge: $0.value] }
+            if charge?.attempts.isEmpty == false { world.note(.sealed, subscription, "") }
         case .skipped: world.note(.closedSkipped, subscription, "")
-        case .held(let reason): world.note(.held, subscription, reason)
+        case .held(let reason):
+            world.note(.held, subscription, reason)
+            if reason.hasPrefix("claimed ") { world.note(.heldAsPoison, subscription, reason) }
         case nil: break
         }
     }

@@ -60,6 +60,7 @@ final class Director: @unchecked Sendable {
         let day = Duration.seconds(86_400)
         database.clockOffset = day * world.dice.below(400)
         if world.mutant == .noGap { database.ledger.numbers.gap = .zero }
+        if world.mutant == .shortLease { database.ledger.numbers.lease = .seconds(40) }
         if world.mutant == .noAgeGuard {
             database.ledger.numbers.lastSendAge = day * 1_000
             database.ledger.numbers.holdAge = day * 1_001
@@ -177,6 +178,11 @@ final class Director: @unchecked Sendable {
         }
         if world.strikes(swarm.storeDown / 20) {
             world.after(soon) { [unowned self] in storeDown() }
+        }
+        if world.strikes(swarm.failover / 20) {
+            world.after(soon) { [unowned self] in
+                if !world.isCalm { database.failOver() }
+            }
         }
         if world.strikes(swarm.outage / 20) { world.after(soon) { [unowned self] in outage() } }
         if world.strikes(swarm.clockSteps / 20) {

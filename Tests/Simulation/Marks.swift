@@ -9,7 +9,7 @@ enum Mark: Int, CaseIterable {
     // Workers.
     case crashIdle, crashBeforeSend, crashAfterSend, crashAfterClaim, crashBeforeRecord
     case crashAfterRecord, stall, stallBeyondLease, stallBeforeSend, stopped, started, fleetDown
-    case silentClaims
+    case claimedAlone, heldAsPoison
     // Store.
     case claimBefore, claimUnacknowledged, claimLost, claimLateApplied, claimSlow
     case recordBefore, recordUnacknowledged, recordLost, recordLateApplied, recordSlow
@@ -30,10 +30,11 @@ enum Mark: Int, CaseIterable {
     // Clocks.
     case clockStep, clockJump
 
-    /// Must not be seen so often, or at all: they stand behind an option, or are merely counted.
+    /// Need not be seen: behind an option, or what a right daemon never brings about (a name
+    /// that outlives the provider's memory).
     var isOptional: Bool {
         switch self {
-        case .failover: true
+        case .failover, .windowEnded: true
         default: false
         }
     }

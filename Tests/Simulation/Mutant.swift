@@ -38,6 +38,12 @@ enum Mutant: String, CaseIterable {
     case cancelIgnoresAttempt
     /// Claims without a record are counted for ever.
     case claimsNeverReset
+    /// The lease ends before a request may.
+    case shortLease
+    /// No answer counts as proof that nothing left.
+    case timeoutIsNotSent
+    /// Earlier names are looked up before the first send of a name only.
+    case firstSendOnly
     /// Any 404 means that there is no payment.
     case any404
 
@@ -53,6 +59,8 @@ enum Mutant: String, CaseIterable {
                 Payment(
                     paymentKey: "invented-\(request.orderID)", orderID: request.orderID,
                     status: .done, totalAmount: request.amount), traceID: nil)
+        case (.timeoutIsNotSent, .unknown(let answer)) where answer.httpStatus == nil:
+            return .notSent(answer)
         case (.duplicateIsDeclined, .duplicate(let answer)):
             return .declined(answer, .soft)
         case (.mismatchAccepted, .approved(var payment, let trace)):
@@ -78,6 +86,8 @@ enum Mutant: String, CaseIterable {
             case (.earlierNotLookedUp, .send(let request, _, let isRepeat, let tries)):
                 claim.work[index].task = .send(
                     request, earlier: [], isRepeat: isRepeat, tries: tries)
+            case (.firstSendOnly, .send(let request, _, true, let tries)):
+                claim.work[index].task = .send(request, earlier: [], isRepeat: true, tries: tries)
             case (.noSeal, .seal(_, let amount, let reason)):
                 claim.work[index].task = .seal([], amount: amount, reason: reason)
             default: break

@@ -102,6 +102,11 @@ final class Provider: @unchecked Sendable {
         if let refusal = refusal(call, key) { return answer(refusal) }
         if isOut == .providerDown { return }
         if let end = running[key], end > world.now {
+            if world.swarm.racesOrders {
+                world.note(
+                    .duplicateOrder, call.name.subscription, "\(order) is running: duplicate")
+                return answer(.error("DUPLICATED_ORDER_ID", status: 400))
+            }
             world.note(.running409, call.name.subscription, "\(order) is still running")
             return answer(.error("IDEMPOTENT_REQUEST_PROCESSING", status: 409))
         }

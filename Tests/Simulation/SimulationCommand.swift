@@ -119,8 +119,10 @@ struct SimulationCommand {
             let name = mutant.rawValue.padding(toLength: 24, withPad: " ", startingAt: 0)
             if let failure = sum.failures.first {
                 print("\(name) noticed: \(failure)")
+                fflush(nil)
             } else {
                 print("\(name) survived \(sum.passed) seeds")
+                fflush(nil)
                 survivors.append(mutant.rawValue)
             }
         }

@@ -40,6 +40,8 @@ struct Swarm {
     /// An approved order id is refused for ever (A7).
     var uniqueOrders: Bool
     var showsAborted: Bool
+    /// Of two requests under one key at a time, the second is told that the order is a duplicate.
+    var racesOrders: Bool
     var lag: Double
     var lookUpFault: Double
     var console: Double
@@ -87,6 +89,7 @@ struct Swarm {
         burnsOrders = dice.happens(0.1)
         uniqueOrders = dice.happens(0.5)
         showsAborted = dice.happens(0.3)
+        racesOrders = dice.happens(0.3)
         lag = rate(0.5, in: 0.3)
         lookUpFault = rate(0.3)
         console = rate(0.5, in: 0.05)
@@ -105,8 +108,19 @@ struct Swarm {
             clockSteps = 0
             clockJumps = 0
         }
-        // A copy made on the way of a request that was declined, by a provider that forgets declines,
-        // is held back by no gap when a new card or retry_now follows at once.
-        if doubled > 0 { forgets = 0 }
+        if failover > 0 {
+            // D1 stands on names that are computed again, which a provider that forgets, or that
+            // takes one order id twice, does not honour.
+            uniqueOrders = true
+            forgets = 0
+        }
+        // A copy made on the way of a request that was refused, or declined and
+        // forgotten, is held back by no gap.
+        if doubled > 0 {
+            forgets = 0
+            refusal = 0
+            outage = 0
+            anyCode = 0
+        }
     }
 }
