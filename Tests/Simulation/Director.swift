@@ -60,7 +60,6 @@ final class Director: @unchecked Sendable {
         let day = Duration.seconds(86_400)
         database.clockOffset = day * world.dice.below(400)
         if world.mutant == .noGap { database.ledger.numbers.gap = .zero }
-        if world.mutant == .shortLease { database.ledger.numbers.lease = .seconds(40) }
         if world.mutant == .noAgeGuard {
             database.ledger.numbers.lastSendAge = day * 1_000
             database.ledger.numbers.holdAge = day * 1_001

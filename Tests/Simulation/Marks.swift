@@ -31,10 +31,11 @@ enum Mark: Int, CaseIterable {
     case clockStep, clockJump
 
     /// Need not be seen: behind an option, or what a right daemon never brings about (a name
-    /// that outlives the provider's memory).
+    /// that outlives the provider's memory); a contradiction takes more mishaps at a time than a
+    /// million seeds have.
     var isOptional: Bool {
         switch self {
-        case .failover, .windowEnded: true
+        case .failover, .windowEnded, .verdictContradiction: true
         default: false
         }
     }

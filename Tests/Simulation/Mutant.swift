@@ -38,8 +38,6 @@ enum Mutant: String, CaseIterable {
     case cancelIgnoresAttempt
     /// Claims without a record are counted for ever.
     case claimsNeverReset
-    /// The lease ends before a request may.
-    case shortLease
     /// No answer counts as proof that nothing left.
     case timeoutIsNotSent
     /// Earlier names are looked up before the first send of a name only.

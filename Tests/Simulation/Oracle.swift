@@ -28,6 +28,11 @@ final class Oracle: @unchecked Sendable {
         }
     }
 
+    /// The provider keeps what it answers (A2), and answers what is.
+    private var isHonest: Bool {
+        world.swarm.forgets == 0 && world.swarm.anyCode == 0 && world.swarm.failover == 0
+    }
+
     // MARK: At every event
 
     /// A worker asks for a request to be made.
@@ -98,6 +103,12 @@ final class Oracle: @unchecked Sendable {
                 earlier.state != attempt.state || earlier.finishedAt != attempt.finishedAt
             {
                 world.fail("I5: \(attempt.request.orderID) had ended and changed")
+            }
+        }
+        for attempt in charge.attempts where isHonest {
+            guard attempt.state == .declined || attempt.state == .refused else { continue }
+            if provider.books.contains(where: { $0.call.orderID == attempt.request.orderID }) {
+                world.fail("I5: \(attempt.request.orderID) ended as \(attempt.state) and is paid")
             }
         }
         let open = charge.attempts.filter { $0.state == .open }.count

@@ -98,15 +98,20 @@ struct Swarm {
         rotates = dice.happens(0.05)
         clockSteps = rate(2, in: 0.1)
         clockJumps = rate(1, in: 0.04)
-        assume(mutant)
+        // Rows that look as if they killed their workers.
+        if dice.happens(0.02) { crash = 0.6 }
+        assume()
     }
 
     /// What the design's argument assumes of the world (fault-model.md, section 6).
-    private mutating func assume(_ mutant: Mutant?) {
+    private mutating func assume() {
         if forgets > 0 {
             // L3 trusts the clock that measures the gap.
             clockSteps = 0
             clockJumps = 0
+            // A provider that forgets matters only to requests that come late.
+            late = max(late, 0.3)
+            decline = max(decline, 0.4)
         }
         if failover > 0 {
             // D1 stands on names that are computed again, which a provider that forgets, or that
