@@ -45,6 +45,14 @@ enum Mutant: String, CaseIterable {
     /// Any 404 means that there is no payment.
     case any404
 
+    /// Noticed only where declines are forgotten and requests come late: it gets that weather.
+    var needsForgetfulProvider: Bool {
+        switch self {
+        case .earlierNotLookedUp, .firstSendOnly, .noSeal, .noGap, .any404: true
+        default: false
+        }
+    }
+
     func change(_ outcome: Outcome, _ request: AttemptRequest) -> Outcome {
         switch (self, outcome) {
         case (.timeoutIsDeclined, .unknown(let answer))

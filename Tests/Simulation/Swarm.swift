@@ -100,6 +100,11 @@ struct Swarm {
         clockJumps = rate(1, in: 0.04)
         // Rows that look as if they killed their workers.
         if dice.happens(0.02) { crash = 0.6 }
+        if let mutant, mutant.needsForgetfulProvider {
+            (forgets, late, decline) = (1, 0.5, 0.5)
+            crash = max(crash, 0.3)
+            doubled = 0
+        }
         assume()
     }
 
