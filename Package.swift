@@ -83,7 +83,7 @@ let package = Package(
         .executableTarget(
             name: "billing-simulation",
             dependencies: ["Billing", "TestSupport", "TossPayments", "Worker", logging],
-            path: "Tests/Simulation", swiftSettings: testSettings),
+            path: "Tests/Simulation", exclude: ["check"], swiftSettings: testSettings),
         .testTarget(
             name: "BillingTests", dependencies: ["Billing", "TestSupport"],
             swiftSettings: testSettings),
