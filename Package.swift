@@ -122,3 +122,15 @@ let package = Package(
             swiftSettings: testSettings),
     ]
 )
+
+// libFuzzer brings its own entry point: only the fuzzing build (Tests/Fuzz/check) knows this target.
+if Context.environment["BILLINGD_FUZZ"] != nil {
+    package.targets.append(
+        .executableTarget(
+            name: "billing-fuzz",
+            dependencies: [
+                "Billing", "BillingStore", "HTTP", "Postgres", "TossPayments", logging,
+            ],
+            path: "Tests/Fuzz", exclude: ["check", "json.dict"], swiftSettings: testSettings))
+    package.products.append(.executable(name: "billing-fuzz", targets: ["billing-fuzz"]))
+}

@@ -33,11 +33,17 @@ package struct Instant: Hashable, Comparable, Sendable {
         left.microseconds < right.microseconds
     }
 
+    /// Ends at the first and the last instant there is: an age of a hundred million years in the
+    /// settings must not stop the program.
     package static func + (instant: Self, duration: Duration) -> Self {
         let (seconds, attoseconds) = duration.components
-        return Self(
-            microseconds: instant.microseconds + seconds * 1_000_000
-                + attoseconds / 1_000_000_000_000)
+        let (whole, isFar) = seconds.multipliedReportingOverflow(by: 1_000_000)
+        let (span, isLong) = whole.addingReportingOverflow(attoseconds / 1_000_000_000_000)
+        let (sum, isBeyond) = instant.microseconds.addingReportingOverflow(span)
+        guard !isFar, !isLong, !isBeyond else {
+            return Self(microseconds: seconds < 0 ? .min : .max)
+        }
+        return Self(microseconds: sum)
     }
 }
 

@@ -177,7 +177,8 @@ package struct Step: Hashable, Sendable {
     private static func names(
         _ row: DueSubscription, before number: Int, _ numbers: FleetNumbers
     ) -> [OrderID] {
-        names(row, through: row.looksFirst ? numbers.maximumAttempts : number - 1)
+        // `maximumAttempts` may have been lowered since.
+        names(row, through: row.looksFirst ? max(numbers.maximumAttempts, number - 1) : number - 1)
     }
 
     private static func names(_ row: DueSubscription, through number: Int) -> [OrderID] {

@@ -16,7 +16,7 @@ extension ClaimRows {
         opensCharge.append(opens)
         periodIndex.append(Int32(due.periodIndex))
         periodStart.append(PostgresTimestamp(microseconds: start))
-        periodEnd.append(PostgresTimestamp(microseconds: isIllegal ? max(end, start + 1) : end))
+        periodEnd.append(PostgresTimestamp(microseconds: isIllegal ? max(end, start &+ 1) : end))
         // The anchor moves with the charge that is opened, not before.
         anchorAt.append(try row.timestamp("anchor_at"))
         anchorIndex.append(Int32(try row.int("anchor_index")))

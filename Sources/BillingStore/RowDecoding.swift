@@ -49,9 +49,9 @@ extension PostgresRow {
     }
 
     private func lastAttempt() throws(PostgresError) -> DueSubscription.LastAttempt? {
-        guard let number = try int64OrNil("attempt_no") else { return nil }
+        guard try int64OrNil("attempt_no") != nil else { return nil }
         let request = AttemptRequest(
-            number: Int(number),
+            number: try attempts("attempt_no"),
             orderID: OrderID(stored: try string("order_id")),
             billingKeyID: try int64("attempt_card"),
             billingKey: BillingKey(try string("attempt_key")),
@@ -78,14 +78,32 @@ extension PostgresRow {
     /// The fleet's numbers of one row of ``ClaimSQL/permission(fingerprint:mode:schemaVersion:)``.
     func fleetNumbers() throws(PostgresError) -> FleetNumbers {
         var numbers = FleetNumbers()
-        numbers.requestTimeout = .seconds(try double("request_timeout"))
-        numbers.lease = .seconds(try double("lease"))
-        numbers.lateBound = .seconds(try double("late_bound"))
-        numbers.gap = .seconds(try double("gap"))
-        numbers.lastSendAge = .seconds(try double("last_send_age"))
-        numbers.holdAge = .seconds(try double("hold_age"))
-        numbers.maximumAttempts = try int("maximum_attempts")
+        numbers.requestTimeout = try span("request_timeout")
+        numbers.lease = try span("lease")
+        numbers.lateBound = try span("late_bound")
+        numbers.gap = try span("gap")
+        numbers.lastSendAge = try span("last_send_age")
+        numbers.holdAge = try span("hold_age")
+        numbers.maximumAttempts = try attempts("maximum_attempts")
         return numbers
+    }
+
+    /// A number of attempts: names are made for each, so it must be as small as the schema says.
+    private func attempts(_ column: String) throws(PostgresError) -> Int {
+        let number = try int(column)
+        guard (1...20).contains(number) else {
+            throw .decoding("column \(column) is no number of attempts: 1 to 20")
+        }
+        return number
+    }
+
+    /// A span in seconds. Intervals of PostgreSQL may be longer than any `Duration`, or infinite.
+    private func span(_ column: String) throws(PostgresError) -> Duration {
+        let seconds = try double(column)
+        guard abs(seconds) < 1e12 else {
+            throw .decoding("column \(column) is no span of time that a program can wait")
+        }
+        return .seconds(seconds)
     }
 
     private func instant(_ column: String) throws(PostgresError) -> Instant {

@@ -34,7 +34,7 @@ package struct TossGateway: Gateway {
                 ("Content-Type", "application/json"), ("Idempotency-Key", request.orderID.value),
             ], timeout: timeout)
         do {
-            return outcome(try await client.send(call))
+            return Self.outcome(try await client.send(call), log: log)
         } catch {
             let answer = Self.answer(error)
             return error.mayHaveLeft ? .unknown(answer) : .notSent(answer)
@@ -47,13 +47,14 @@ package struct TossGateway: Gateway {
             return .unclear(Answer(code: "ILLEGAL_KEY_OR_ORDER_ID"))
         }
         do {
-            return lookUp(try await client.send(get(orderID.value, timeout)))
+            return Self.lookUp(try await client.send(get(orderID.value, timeout)))
         } catch {
             return .unclear(Self.answer(error))
         }
     }
 
-    private func outcome(_ response: HTTPResponse) -> Outcome {
+    /// What an answer to approve means. Total: any bytes have a meaning.
+    static func outcome(_ response: HTTPResponse, log: Logger?) -> Outcome {
         guard response.status == 200 else {
             let answer = Reply.answer(response)
             if response.status != 429, TossCode.table[answer.code] == nil {
@@ -70,7 +71,8 @@ package struct TossGateway: Gateway {
         return .approved(payment, traceID: trace)
     }
 
-    private func lookUp(_ response: HTTPResponse) -> LookUp {
+    /// What an answer to a look-up means.
+    static func lookUp(_ response: HTTPResponse) -> LookUp {
         if response.status == 200 {
             guard let payment = Reply.payment(response.body) else {
                 return .unclear(Answer(code: "UNREADABLE_ANSWER", httpStatus: 200))
