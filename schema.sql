@@ -81,7 +81,8 @@ CREATE TABLE IF NOT EXISTS billing.settings (
     CONSTRAINT "gap: at least 6 x late_bound, more than lease + late_bound" CHECK (gap >= 6 * late_bound AND gap > lease + late_bound),
     CONSTRAINT "gap < last_send_age < hold_age, last_send_age < 15 days" CHECK (
         gap < last_send_age AND last_send_age < hold_age
-        AND last_send_age + late_bound < '15 days')
+        AND last_send_age + late_bound < '15 days'),
+    CONSTRAINT "hold_age: at most 60 days" CHECK (hold_age <= '60 days')
 );
 INSERT INTO billing.settings (schema_version) VALUES (1) ON CONFLICT DO NOTHING;
 

@@ -46,6 +46,7 @@ import Testing
         ),
         ("last_send_age = '1 hour'", "gap < last_send_age < hold_age"),
         ("hold_age = '13 days'", "gap < last_send_age < hold_age"),
+        ("hold_age = '61 days'", "hold_age: at most 60 days"),
         ("last_send_age = '15 days', hold_age = '20 days'", "last_send_age < 15 days"),
         ("last_send_age = '14 days 23:50', hold_age = '20 days'", "last_send_age < 15 days"),
     ]

@@ -282,4 +282,17 @@ struct StepTests {
         }
         #expect(request == last.request)
     }
+
+    @Test func aLimitThatWasLoweredLeavesNoNameOut() {
+        var lowered = FleetNumbers()
+        lowered.maximumAttempts = 3
+        let late = row().with(attempt(.declined, number: 5), declines: 5) {
+            ($0.looksFirst, $0.now) = (true, start + day * 30)
+        }
+        guard case .ask(.seal(let names, _, _), _) = Step.decide(late, lowered).action else {
+            Issue.record("no seal")
+            return
+        }
+        #expect(names == (1...5).map { OrderID(prefix: "p", period: 0, attempt: $0) })
+    }
 }

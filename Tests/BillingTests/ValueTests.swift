@@ -25,6 +25,21 @@ struct BackoffTests {
     }
 }
 
+struct InstantTests {
+    @Test func anInstantAndASpanAreAddedToTheMicrosecond() {
+        let start = Instant(microseconds: 1_800_000_000_000_000)
+        #expect((start + .microseconds(1_500_001)).microseconds == 1_800_000_001_500_001)
+        #expect((start + .seconds(-2)).microseconds == 1_799_999_998_000_000)
+    }
+
+    @Test func thereIsAFirstAndALastInstant() {
+        let ages = Duration.seconds(100_000_000 * 31_557_600)
+        #expect(Instant(microseconds: 0) + ages == Instant(microseconds: .max))
+        #expect(Instant(microseconds: 0) + ages * -1 == Instant(microseconds: .min))
+        #expect(Instant(microseconds: .max) + .microseconds(1) == Instant(microseconds: .max))
+    }
+}
+
 struct NameTests {
     @Test func namesAreFunctionsOfPrefixPeriodAndAttempt() {
         let name = OrderID(prefix: "q7Xk2", period: 12, attempt: 3)
