@@ -19,16 +19,14 @@ struct OnceTests {
     @Test func rowsThatAreDueAgainAtOnceAreHandledAgain() async throws {
         let rig = Rig()
         await rig.store.addDue(1...1)
-        await rig.store.change(1) { row in
-            row.cards.append(DueSubscription.Card(id: 77, billingKey: BillingKey("second")))
-        }
+        let newest = await rig.store.addCard(of: 1)
         rig.gateway.script(order(1), charges: .declined(.poor, .hard))
         let summary = try await rig.service.runOnce()
         #expect(
             rig.gateway.requests == [
                 .charge(order(1)), .lookUp(order(1)), .charge(order(1, attempt: 2)),
             ])
-        #expect(rig.gateway.sent.map(\.billingKeyID) == [1, 77])
+        #expect(rig.gateway.sent.map(\.billingKeyID) == [newest, 1])
         #expect(summary.counters.declined == ["NOT_ENOUGH_BALANCE": 1])
         #expect(await rig.store[1]?.charges.first?.state == .paid)
     }

@@ -16,8 +16,8 @@ struct PollerTests {
         for id in Int64(1)...3 {
             let row = await rig.store[id]
             #expect(row?.charges.map(\.state) == [.paid])
-            #expect(row?.periodIndex == 1)
-            #expect(row?.leaseUntil == nil)
+            #expect(row?.subscription.periodIndex == 1)
+            #expect(row?.subscription.leaseUntil == nil)
         }
         #expect(rig.service.health().counters.approved == 3)
     }
@@ -25,8 +25,7 @@ struct PollerTests {
     @Test func itSleepsUntilTheNextRowIsDueButNotBeyondThePollInterval() async throws {
         let rig = Rig()
         let start = await rig.store.now
-        await rig.store.add(
-            MemorySubscription(id: SubscriptionID(1), anchor: start + .milliseconds(300)))
+        await rig.store.subscribe(1, startsAt: start + .milliseconds(300))
         try await rig.running {
             await rig.clock.untilSomebodySleeps(for: .milliseconds(300))
             #expect(rig.store.claimCalls.count == 1)
@@ -114,11 +113,11 @@ struct PollerTests {
     @Test func whatNeedsNoProviderGoesStraightToTheRecorder() async throws {
         let rig = Rig()
         let start = await rig.store.now
-        await rig.store.add(
-            MemorySubscription(id: SubscriptionID(1), anchor: start, amount: Won(0)))
+        await rig.store.subscribe(1, startsAt: start, amount: Won(0))
         try await rig.running { await rig.store.written.reaches(1) }
         #expect(rig.gateway.requests.isEmpty)
-        #expect(await rig.store[1]?.charges.map(\.state) == [.free])
+        #expect(await rig.store[1]?.charges.map(\.state) == [.paid])
+        #expect(await rig.store[1]?.charges.first?.attempts.isEmpty == true)
         #expect(rig.service.health().inFlight == 0)
     }
 

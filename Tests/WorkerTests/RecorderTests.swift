@@ -104,7 +104,7 @@ struct RecorderTests {
             await bench.store.written.reaches(2)
         }
         #expect(await bench.store[1]?.charges.count == 1)
-        #expect(await bench.store[1]?.periodIndex == 1)
+        #expect(await bench.store[1]?.subscription.periodIndex == 1)
         #expect(bench.log.lines(at: .error).count == 1)
     }
 
@@ -161,7 +161,7 @@ struct RecorderTests {
         // The batch of two, then each alone; the slots are free, the leases stand.
         #expect(bench.store.recordCalls.count == 3)
         #expect(bench.status.inFlight == 0)
-        #expect(await bench.store[1]?.leaseUntil != nil)
+        #expect(await bench.store[1]?.subscription.leaseUntil != nil)
         #expect(bench.status.read { $0.brake.fault } == nil)
     }
 

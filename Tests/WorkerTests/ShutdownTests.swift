@@ -47,8 +47,8 @@ struct ShutdownTests {
         #expect(rig.gateway.sent.map(\.orderID) == [order(1)])
         let row = try #require(await rig.store[1])
         // Due at once, under the name that it already has.
-        #expect(row.leaseUntil == nil)
-        #expect(row.charges.first?.attempts.last?.seen.inDoubt == false)
+        #expect(row.subscription.leaseUntil == nil)
+        #expect(row.charges.first?.attempts.last?.inDoubt == false)
         let again = try await rig.store.claim(limit: 1)
         guard case .send(let request, _, isRepeat: false, _) = again.work.first?.task else {
             Issue.record("not due at once: \(again)")
