@@ -8,6 +8,9 @@ package enum Backoff {
         return .seconds(ladder[min(max(lookups, 0), ladder.count - 1)])
     }
 
+    /// The rung of 2 h, the highest while the name may still be sent again.
+    package static let lastRungOfSends = 3
+
     /// Wait before the same name is tried again after `tries` sends that never left: 5 s doubling
     /// to 10 min, with full jitter so that an outage does not end in a stampede. `jitter`: 0 ..< 1.
     package static func notSent(tries: Int, jitter: Double) -> Duration {

@@ -105,6 +105,7 @@ package enum ProviderTask: Hashable, Sendable {
 
     /// What is known of an attempt in doubt.
     package struct Doubt: Hashable, Sendable {
+        /// Rung of the ladder of look-ups.
         package var lookups: Int
         package var notFounds: Int
         /// A not-found counts, and the name could be sent again: without that, absence changes nothing

@@ -100,9 +100,13 @@ package struct Step: Hashable, Sendable {
                 tries: attempt.notSents)
             return Step(opensCharge: false, action: .ask(task, opensAttempt: false))
         }
+        // Each re-send begins the ladder one rung higher: a provider that answers a name with the same
+        // error for days is asked every two hours, not every few minutes. Never less often while the
+        // name may be sent again: a few lost answers must not cost the 13 days.
+        let rung = attempt.lookups + max(0, attempt.sends - 1)
         let doubt = ProviderTask.Doubt(
-            lookups: attempt.lookups, notFounds: attempt.notFounds,
-            quietOver: attempt.quietOver && maySend)
+            lookups: maySend ? min(rung, Backoff.lastRungOfSends) : rung,
+            notFounds: attempt.notFounds, quietOver: attempt.quietOver && maySend)
         return Step(
             opensCharge: false, action: .ask(.resolve(attempt.request, doubt), opensAttempt: false))
     }

@@ -255,6 +255,24 @@ struct StepTests {
         #expect(!step.opensCharge)
     }
 
+    @Test(arguments: [
+        (1, 0, 0, 0), (1, 3, 0, 3), (1, 9, 0, 3), (2, 0, 0, 1), (3, 1, 0, 3), (40, 0, 0, 3),
+        // The name is sent no more: down to one look a day.
+        (1, 9, 13, 9), (40, 0, 13, 39),
+    ])
+    func eachRepeatIsAskedAfterMoreSlowly(
+        _ sends: Int, _ lookups: Int, _ days: Int, _ rung: Int
+    ) {
+        let due = row().with(attempt(.open) { ($0.sends, $0.lookups) = (sends, lookups) }) {
+            $0.now = start + day * days
+        }
+        guard case .ask(.resolve(_, let doubt), false) = Step.decide(due, numbers).action else {
+            Issue.record("not looked up")
+            return
+        }
+        #expect(doubt.lookups == rung)
+    }
+
     @Test func aNewAttemptPinsTodaysCardAndTheFrozenTerms() {
         let due = row().with(attempt(.declined)) {
             $0.card = DueSubscription.Card(id: 8, billingKey: BillingKey("new"))
