@@ -9,9 +9,11 @@ struct Fleet {
         var failed = 0
         var steps = 0
         var charges = 0
+        var attempts = 0
         var days = 0
         var replays = 0
         var tallies = Tallies()
+        var lengths = Lengths()
         var failures: [String] = []
 
         mutating func add(_ line: Substring) {
@@ -23,12 +25,17 @@ struct Fleet {
                 if failures.count < 20 { failures.append(String(words[1])) }
             case "sum":
                 let numbers = words[1].split(separator: " ").compactMap { Int($0) }
-                guard numbers.count == 5 else { return }
+                guard numbers.count == 6 else { return }
                 passed += numbers[0]
                 steps += numbers[1]
                 charges += numbers[2]
-                days += numbers[3]
-                replays += numbers[4]
+                attempts += numbers[3]
+                days += numbers[4]
+                replays += numbers[5]
+            case "lengths":
+                for (index, text) in words[1].split(separator: " ").enumerated() {
+                    lengths.counts[index] += Int(text) ?? 0
+                }
             case "marks":
                 for (index, text) in words[1].split(separator: " ").enumerated() {
                     tallies.counts[index] += Int(text) ?? 0

@@ -210,10 +210,12 @@ final class Oracle: @unchecked Sendable {
         } else if reason.hasPrefix("missed") {
             isFine = true
         } else if reason.hasPrefix("unresolved") {
+            // So many repeats lost, one after another, are faults that last as long as the guard.
+            let sends = charge.attempts.last?.sends ?? 0
             let lookUps = charge.attempts.last?.lookups ?? 0
             isFine =
                 excuse != nil || world.swarm.clockJumps > 0 || world.swarm.fleetDown > 0
-                || world.swarm.rotates || lookUps > 6
+                || world.swarm.rotates || lookUps > 6 || sends > 20
         } else {
             isFine = excuse != nil
         }

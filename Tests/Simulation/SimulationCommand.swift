@@ -38,11 +38,15 @@ struct SimulationCommand {
         var charges = 0
         var replays = 0
         var span: Int64 = 0
+        var attempts = 0
         var tallies = Tallies()
+        var lengths = Lengths()
         for seed in options.from..<options.from + options.count {
             let trial = Trial.run(seed, options)
             steps += trial.steps
             charges += trial.charges
+            attempts += trial.attempts
+            lengths.add(trial.steps)
             span += trial.span
             for index in tallies.counts.indices {
                 tallies.counts[index] += trial.tallies.counts[index]
@@ -63,7 +67,8 @@ struct SimulationCommand {
             if options.stopsAtFailure { break }
         }
         let days = span / 86_400_000_000
-        print("sum \(passed) \(steps) \(charges) \(days) \(replays)")
+        print("sum \(passed) \(steps) \(charges) \(attempts) \(days) \(replays)")
+        print("lengths " + lengths.counts.map(String.init).joined(separator: " "))
         print("marks " + tallies.counts.map(String.init).joined(separator: " "))
         return 0
     }
@@ -98,8 +103,13 @@ struct SimulationCommand {
         let rate = Int(Double(seeds) / max(seconds, 0.001))
         print(
             """
-            \(sum.charges) charges, \(sum.days) days, \(sum.steps) steps in \(Int(seconds)) s, \
+            \(sum.charges) charges, \(sum.attempts) attempts, \(sum.days) days, \(sum.steps) steps \
+            in \(Int(seconds)) s: \(Int(Double(sum.steps) / max(seconds, 0.001))) steps/s, \
             \(rate) seeds/s, \(sum.replays) seeds run twice
+            steps a seed: mean \(sum.steps / max(1, seeds)), half of them up to \
+            \(sum.lengths.quantile(0.5)), 90 % \(sum.lengths.quantile(0.9)), 99 % \
+            \(sum.lengths.quantile(0.99)), 99.9 % \(sum.lengths.quantile(0.999)), all \
+            \(sum.lengths.quantile(0.999_999))
             """)
         // Few seeds say nothing of rare marks.
         let isThin = seeds >= 100_000 && !thin.isEmpty

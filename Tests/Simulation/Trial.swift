@@ -1,3 +1,4 @@
+import Foundation
 import TestSupport
 
 /// What became of one seed.
@@ -8,6 +9,7 @@ struct Trial {
     var hash: UInt64
     var tallies: Tallies
     var charges: Int
+    var attempts: Int
     /// True time that went by in the history, in microseconds.
     var span: Int64
 
@@ -17,10 +19,31 @@ struct Trial {
             seed: seed, mutant: options.mutant, tells: tells, failover: options.failover)
         let director = Director(world: world)
         _ = director.run()
+        let charges = director.database.ledger.charges
         return Trial(
             seed: seed, failure: world.failure, steps: world.steps, hash: world.hash,
-            tallies: world.tallies, charges: director.database.ledger.charges.count,
-            span: world.now)
+            tallies: world.tallies, charges: charges.count,
+            attempts: charges.reduce(0) { $0 + $1.attempts.count }, span: world.now)
+    }
+}
+
+/// How long histories are: counts of steps, four classes to the doubling.
+struct Lengths {
+    var counts = [Int](repeating: 0, count: 100)
+
+    mutating func add(_ steps: Int) {
+        counts[min(counts.count - 1, Int(log2(Double(max(1, steps))) * 4))] += 1
+    }
+
+    /// Steps that this share of histories does not exceed.
+    func quantile(_ share: Double) -> Int {
+        let rank = Int(Double(counts.reduce(0, +)) * share)
+        var sum = 0
+        for (index, count) in counts.enumerated() {
+            sum += count
+            if sum > rank { return Int(exp2(Double(index + 1) / 4)) }
+        }
+        return 0
     }
 }
 
