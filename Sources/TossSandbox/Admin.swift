@@ -14,15 +14,18 @@ extension SandboxState {
         case ("PUT", "card-scripts", 2):
             guard let script = CardScript(json: json) else { return refuse("no such script") }
             keys.cardScripts[path[1]] = script
+            journalCardScript(path[1], script)
             return reply(.object([:]))
         case ("GET", "books.csv", 1): return csv()
         case ("GET", "books", 1): return reply(booksJSON)
         case ("GET", "switches", 1): return reply(switches.json)
         case ("PUT", "switches", 1):
             if let name = switches.merge(json) { return refuse("switch \(name)") }
+            journalSwitches()
             return reply(switches.json)
         case ("GET", "faults", 1): return reply(.array(faults.map(\.json)))
-        case ("PUT", "faults", 1): return setFaults(json)
+        case ("PUT", "faults", 1): return setFaults(json, after: [])
+        case ("POST", "faults", 1): return setFaults(json, after: faults)
         case ("DELETE", "faults", 1):
             faults = []
             return reply(.array([]))
@@ -77,12 +80,14 @@ extension SandboxState {
         } else {
             return refuse("give now (a time) or offsetSeconds")
         }
+        journalClock()
+        runLateRequests()
         return reply(clockJSON)
     }
 
     /// One object `{customerKey, count?, script?}` or an array of `{customerKey, billingKey?, …}`.
     private mutating func makeKeys(_ json: JSONValue) -> SandboxReply {
-        var wanted: [(customer: String, key: String?, script: JSONValue?)] = []
+        var wanted: [(customer: String, key: String?, script: CardScript?)] = []
         for item in json.array ?? [json] {
             guard let customer = item["customerKey"]?.string,
                 (2...300).contains(customer.utf16.count)
@@ -93,10 +98,10 @@ extension SandboxState {
             if let key, !KeyRing.isWellFormed(key) || keys.index(key) != nil || count > 1 {
                 return refuse("billingKey is malformed or exists")
             }
-            var script: JSONValue?
+            var script: CardScript?
             if ["script", "limit", "deadFrom", "windows"].contains(where: { item[$0] != nil }) {
-                guard CardScript(json: item) != nil else { return refuse("script") }
-                script = item
+                guard let read = CardScript(json: item) else { return refuse("script") }
+                script = read
             }
             for number in 1...count {
                 wanted.append((count == 1 ? customer : "\(customer)-\(number)", key, script))
@@ -105,11 +110,7 @@ extension SandboxState {
         var out = JSONBuffer(capacity: 160 * wanted.count)
         for (index, want) in wanted.enumerated() {
             let key = issueDirectly(
-                customerKey: want.customer, script: want.script.flatMap(CardScript.init(json:)),
-                billingKey: want.key)
-            if let script = want.script, let made = keys.index(key) {
-                journalScript(made, script)
-            }
+                customerKey: want.customer, script: want.script, billingKey: want.key)
             out.raw(index == 0 ? "[{\"customerKey\":" : ",{\"customerKey\":")
             out.string(want.customer)
             out.raw(",\"billingKey\":\"\(key)\",\"cardNumber\":\"\(KeyRing.Card().number)\"}")
@@ -122,6 +123,7 @@ extension SandboxState {
         guard let customer = json["customerKey"]?.string else { return refuse("customerKey") }
         let number = json["cardNumber"]?.string ?? "9410001234567890"
         let text = keys.addAuthKey(.init(customerKey: customer, cardNumber: number), ids)
+        journalAuthKey(text)
         return reply(.object(["authKey": .string(text), "customerKey": .string(customer)]))
     }
 
@@ -131,15 +133,19 @@ extension SandboxState {
         keys[key].script = script
         // Outcomes count from the call that sets them.
         keys[key].attempts = 0
-        journalScript(key, json)
+        journalScript(key, script)
         return reply(.object([:]))
     }
 
-    private mutating func setFaults(_ json: JSONValue) -> SandboxReply {
-        var rules: [FaultRule] = []
+    /// One rule or an array of them, after those that stay.
+    private mutating func setFaults(_ json: JSONValue, after rules: [FaultRule]) -> SandboxReply {
+        var rules = rules
         for item in json.array ?? [json] {
-            guard let rule = FaultRule(json: item) else { return refuse("no such fault rule") }
-            rules.append(rule)
+            do {
+                rules.append(try FaultRule(json: item))
+            } catch {
+                return refuse(error.description)
+            }
         }
         faults = rules
         return reply(.array(faults.map(\.json)))

@@ -1,21 +1,10 @@
-/// `POST /v1/billing/{billingKey}`: the approve call and its faults.
+/// `POST /v1/billing/{billingKey}`: the approve call.
 extension SandboxState {
     mutating func approve(
-        billingKey: String, _ request: SandboxRequest, _ secret: Int
+        billingKey: String, _ call: Call, _ request: SandboxRequest, _ secret: Int
     ) -> Draft {
         let key = resolve(billingKey)
-        let address: IdempotencyMemory.Address =
-            key.map { .approve($0) } ?? .approveUnknown(billingKey)
-        let identity: IdempotencyMemory.Identity?
-        switch self.identity(request, secret, address) {
-        case .refused(let answer): return draft(answer)
-        case .replay(let replay): return deliver(replay, billingKey, request, nil, true)
-        case .first(let first): identity = first
-        }
-        if let refused = faultBeforeExecution(billingKey, request, identity) { return refused }
-        let answer = execute(key, request)
-        remember(answer, identity)
-        return deliver(draft(answer), billingKey, request, identity, false)
+        return run(call, request, secret) { $0.execute(key, request) }
     }
 
     /// The index of a key; in any-key mode an unknown one of the right form is taken in, bound to
@@ -89,117 +78,8 @@ extension SandboxState {
             tax: tax)
         journalApproval(number)
         var answer = Answer.success(
-            PaymentText(ids: ids).write(number, ledger, keys, asApproved: true))
+            PaymentText(ids: ids).write(number, ledger, keys, asApproved: true), shows: number)
         answer.executed = number
         return answer
-    }
-
-    // MARK: Faults
-
-    /// What rules filter by. Read without checking: a fault may strike a body that is refused.
-    private func filterFields(
-        _ request: SandboxRequest
-    ) -> (customerKey: String, orderID: String) {
-        let json = JSONValue(request.body)
-        return (json?["customerKey"]?.string ?? "", json?["orderId"]?.string ?? "")
-    }
-
-    /// The first rule of those that `choose` takes which strikes this call.
-    private mutating func strike(
-        _ billingKey: String, _ request: SandboxRequest, replayed: Bool,
-        where choose: (FaultRule) -> Bool
-    ) -> FaultRule? {
-        guard faults.contains(where: choose) else { return nil }
-        let fields = filterFields(request)
-        for index in faults.indices where choose(faults[index]) {
-            if faults[index].strikes(
-                customerKey: fields.customerKey, orderID: fields.orderID,
-                billingKey: billingKey, replayed: replayed)
-            {
-                return faults[index]
-            }
-        }
-        return nil
-    }
-
-    private mutating func faultBeforeExecution(
-        _ billingKey: String, _ request: SandboxRequest, _ identity: IdempotencyMemory.Identity?
-    ) -> Draft? {
-        guard !faults.isEmpty,
-            let rule = strike(
-                billingKey, request, replayed: false, where: \.isBeforeExecution)
-        else { return nil }
-        let answer = Answer.error(rule.code)
-        var refused = draft(answer)
-        if rule.action == .dropBefore {
-            refused.reply.delivery = .drop
-            refused.code = nil
-        } else {
-            remember(answer, identity)
-        }
-        return refused
-    }
-
-    /// Applies latency and the faults after the execution.
-    private mutating func deliver(
-        _ draft: Draft, _ billingKey: String, _ request: SandboxRequest,
-        _ identity: IdempotencyMemory.Identity?, _ replayed: Bool
-    ) -> Draft {
-        var draft = draft
-        draft.reply.delayMilliseconds = latencyMilliseconds
-        if !faults.isEmpty {
-            if let rule = strike(
-                billingKey, request, replayed: replayed, where: { $0.action == .latency })
-            {
-                let span = rule.milliseconds.upperBound - rule.milliseconds.lowerBound + 1
-                draft.reply.delayMilliseconds +=
-                    rule.milliseconds.lowerBound + Int64(ids.dice(sequence) % UInt64(span))
-            }
-            let hits = { (rule: FaultRule) in !rule.isBeforeExecution && rule.action != .latency }
-            if draft.code == nil,
-                let rule = strike(billingKey, request, replayed: replayed, where: hits)
-            {
-                damage(&draft, rule, identity)
-            }
-        }
-        guard draft.reply.delayMilliseconds > 0 || draft.reply.delivery != .send else {
-            return draft
-        }
-        let ticket = SandboxReply.Ticket(number: sequence)
-        draft.reply.ticket = ticket
-        running[ticket] = Running(identity: identity, payment: draft.reply.payment)
-        if let payment = draft.reply.payment { ledger[payment].running = true }
-        if let identity { memory.setReady(identity, at: .max) }
-        return draft
-    }
-
-    private mutating func damage(
-        _ draft: inout Draft, _ rule: FaultRule, _ identity: IdempotencyMemory.Identity?
-    ) {
-        let payment = draft.reply.payment
-        switch rule.action {
-        case .executeAndDrop: draft.reply.delivery = .drop
-        case .hang: draft.reply.delivery = .hang
-        case .cut: draft.reply.delivery = .cut(bytes: draft.reply.body.count / 2)
-        case .executeAndFail:
-            let answer = Answer.error(rule.code)
-            draft.reply.status = answer.status
-            draft.reply.body = answer.body
-            draft.code = answer.code
-            if let identity, !rule.remembers { memory.remove(identity) }
-            if let payment { lost(payment) }
-        case .garbage:
-            draft.reply.body = Array("<html><body>OK</body></html>".utf8)
-            if let payment { lost(payment) }
-        case .otherOrder, .otherAmount:
-            guard let payment else { return }
-            let isOrder = rule.action == .otherOrder
-            draft.reply.body = PaymentText(ids: ids).write(
-                payment, ledger, keys, asApproved: true,
-                orderID: isOrder ? "other-" + ledger[payment].orderID.prefix(58) : nil,
-                amount: isOrder ? nil : ledger[payment].amount + 100)
-            lost(payment)
-        case .latency, .refuse, .dropBefore: break
-        }
     }
 }

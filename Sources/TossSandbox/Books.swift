@@ -57,6 +57,7 @@ extension SandboxState {
         members["refundedWon"] = .integer(refunded)
         members["unanswered"] = .integer(unanswered)
         members["cancels"] = .integer(Int64(ledger.rows.count - ledger.payments.count))
+        members["lateRequestsToCome"] = .integer(Int64(lateRequests.count))
         members["billingKeys"] = .integer(Int64(keys.keys.count))
         members["declines"] = .object(
             ledger.declinesByCode.mapValues { .integer($0) })

@@ -1,3 +1,10 @@
+/// The calls of the API by name, as the books count them and fault rules choose them.
+package enum APIEndpoint: String, Sendable, CaseIterable {
+    case approve, issue, card, delete, payment, order, cancel, transactions, settlements
+    /// A wrong method or path.
+    case other
+}
+
 /// The calls of the API, told apart by method and path. Path parts are percent-decoded.
 enum Call {
     case approve(String)
@@ -37,7 +44,7 @@ enum Call {
         }
     }
 
-    var endpoint: RequestCounts.Endpoint {
+    var endpoint: APIEndpoint {
         switch self {
         case .approve: .approve
         case .issue: .issue

@@ -56,6 +56,24 @@ package struct CardScript: Sendable, Equatable {
         guard codes.allSatisfy({ ProviderError(code: $0) != nil }) else { return nil }
     }
 
+    /// The script in the form that ``init(json:)`` reads.
+    var json: JSONValue {
+        var members: [String: JSONValue] = [
+            "script": .array(outcomes.map { .string($0 ?? "approve") }),
+            "limitCode": .string(limitCode), "deadCode": .string(deadCode),
+            "windows": .array(
+                windows.map {
+                    .object([
+                        "from": .string(KoreanTime.text($0.from)),
+                        "to": .string(KoreanTime.text($0.to)), "code": .string($0.code),
+                    ])
+                }),
+        ]
+        members["limit"] = limit.map { .integer($0) }
+        members["deadFrom"] = deadFrom.map { .string(KoreanTime.text($0)) }
+        return .object(members)
+    }
+
     /// The code of the decline of attempt `attempt` (from 0) over `amount` won at `now`, nil for an
     /// approval.
     package func code(attempt: Int, amount: Int64, now: Int64) -> String? {

@@ -16,6 +16,7 @@ extension SandboxState {
             return .error("NOT_FOUND_BILLING")
         }
         keys.authKeys[authKey] = nil
+        journalSpent(authKey)
         return .success(newKey(customerKey, .init(number: auth.cardNumber), auth.cardNumber))
     }
 

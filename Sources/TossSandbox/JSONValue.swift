@@ -39,6 +39,15 @@ package enum JSONValue: Sendable, Equatable {
         }
     }
 
+    /// A number.
+    package var double: Double? {
+        switch self {
+        case .integer(let value): Double(value)
+        case .number(let value): value
+        default: nil
+        }
+    }
+
     /// A truth value.
     package var bool: Bool? {
         if case .bool(let value) = self { value } else { nil }

@@ -1,5 +1,6 @@
 /// The books as lines, one JSON object each, so that they survive a restart: what was issued,
-/// executed, declined, cancelled and stored under idempotency keys. Nothing is ever rewritten.
+/// executed, declined, cancelled, stored under idempotency keys and still to arrive. Nothing is ever
+/// rewritten. Requests counts and fault rules are no books: a restarted sandbox is well until told.
 extension SandboxState {
     private func line(_ members: [String: JSONValue]) {
         guard let record else { return }
@@ -9,14 +10,39 @@ extension SandboxState {
     func journalKey(_ index: Int32) {
         guard record != nil else { return }
         let key = keys[index]
-        line([
+        var members: [String: JSONValue] = [
             "t": "key", "key": .string(key.billingKey), "customer": .string(key.customerKey),
             "at": .integer(key.issuedAt), "issuer": .string(key.card.issuerCode),
             "number": .string(key.card.number), "type": .string(key.card.cardType),
             "owner": .string(key.card.ownerType), "expires": .integer(key.card.expiresAt),
             "refusal": key.card.refusal.map { .string($0) } ?? .null,
             "made": .integer(Int64(keys.keysMade)),
+        ]
+        members["script"] = key.script?.json
+        line(members)
+    }
+
+    func journalAuthKey(_ text: String) {
+        guard record != nil, let key = keys.authKeys[text] else { return }
+        line([
+            "t": "auth", "key": .string(text), "customer": .string(key.customerKey),
+            "number": .string(key.cardNumber), "made": .integer(Int64(keys.authKeysMade)),
         ])
+    }
+
+    func journalSpent(_ authKey: String) { line(["t": "spent", "key": .string(authKey)]) }
+
+    func journalCardScript(_ number: String, _ script: CardScript) {
+        line(["t": "card-script", "number": .string(number), "script": script.json])
+    }
+
+    func journalSwitches() { line(["t": "switches", "switches": switches.json]) }
+
+    func journalClock() {
+        switch clock {
+        case .running(let offset): line(["t": "clock", "offset": .integer(offset)])
+        case .fixed(let milliseconds): line(["t": "clock", "fixed": .integer(milliseconds)])
+        }
     }
 
     func journalDeleted(_ index: Int32) {
@@ -60,8 +86,8 @@ extension SandboxState {
         ])
     }
 
-    func journalScript(_ index: Int32, _ script: JSONValue) {
-        line(["t": "script", "key": .string(keys[index].billingKey), "script": script])
+    func journalScript(_ index: Int32, _ script: CardScript) {
+        line(["t": "script", "key": .string(keys[index].billingKey), "script": script.json])
     }
 
     func journalReset() { line(["t": "reset"]) }
@@ -74,10 +100,48 @@ extension SandboxState {
         _ identity: IdempotencyMemory.Identity, _ stored: IdempotencyMemory.Stored
     ) {
         guard record != nil else { return }
+        var members = identityMembers(identity)
+        members["t"] = "answer"
+        members["at"] = .integer(now)
+        members["sequence"] = .integer(Int64(sequence))
+        switch stored {
+        case .approval(let number): members["payment"] = .integer(Int64(number))
+        case .answer(let status, let body, let code):
+            members["status"] = .integer(Int64(status))
+            members["body"] = .string(String(decoding: body, as: UTF8.self))
+            members["code"] = code.map { .string($0) }
+        }
+        line(members)
+    }
+
+    func journalForgotten(_ identity: IdempotencyMemory.Identity) {
+        guard record != nil else { return }
+        var members = identityMembers(identity)
+        members["t"] = "forgotten"
+        line(members)
+    }
+
+    func journalLate(_ late: LateRequest) {
+        guard record != nil else { return }
         var members: [String: JSONValue] = [
-            "t": "answer", "secret": .integer(Int64(identity.secret)),
-            "idem": .string(identity.key), "at": .integer(now),
-            "sequence": .integer(Int64(sequence)),
+            "t": "late", "number": .integer(late.number), "due": .integer(late.dueAt),
+            "secret": .integer(Int64(late.secret)), "method": .string(late.request.method),
+            "path": .string(late.request.path), "forgets": .bool(late.forgetsKey),
+            "holds": .bool(late.heldKey != nil),
+            "body": .string(String(decoding: late.request.body, as: UTF8.self)),
+        ]
+        members["idem"] = late.request.idempotencyKey.map { .string($0) }
+        members["type"] = late.request.contentType.map { .string($0) }
+        line(members)
+    }
+
+    func journalArrived(_ number: Int64) { line(["t": "arrived", "number": .integer(number)]) }
+
+    private func identityMembers(
+        _ identity: IdempotencyMemory.Identity
+    ) -> [String: JSONValue] {
+        var members: [String: JSONValue] = [
+            "secret": .integer(Int64(identity.secret)), "idem": .string(identity.key),
         ]
         switch identity.address {
         case .issue: members["call"] = "issue"
@@ -92,14 +156,7 @@ extension SandboxState {
             members["call"] = "cancel"
             members["path"] = .string(paymentKey)
         }
-        switch stored {
-        case .approval(let number): members["payment"] = .integer(Int64(number))
-        case .answer(let status, let body, let code):
-            members["status"] = .integer(Int64(status))
-            members["body"] = .string(String(decoding: body, as: UTF8.self))
-            members["code"] = code.map { .string($0) }
-        }
-        line(members)
+        return members
     }
 }
 

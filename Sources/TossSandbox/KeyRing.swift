@@ -105,6 +105,12 @@ struct KeyRing: Sendable {
     /// Makes sure that the next key is none of the first `count` ones.
     mutating func skip(to count: Int) { keysMade = max(keysMade, count) }
 
+    /// Takes back an authorization key that was made before a restart.
+    mutating func restoreAuthKey(_ text: String, _ key: AuthKey, made: Int) {
+        authKeys[text] = key
+        authKeysMade = max(authKeysMade, made)
+    }
+
     mutating func addAuthKey(_ key: AuthKey, _ ids: SandboxIDs) -> String {
         authKeysMade += 1
         let text = ids.authKey(authKeysMade)

@@ -5,7 +5,7 @@ extension SandboxState {
         guard let number, now >= ledger[number].executedAt + switches.lookupLagSeconds else {
             return .error("NOT_FOUND_PAYMENT")
         }
-        return .success(PaymentText(ids: ids).write(number, ledger, keys))
+        return .success(PaymentText(ids: ids).write(number, ledger, keys), shows: number)
     }
 
     /// `GET /v1/payments/orders/{orderId}`.

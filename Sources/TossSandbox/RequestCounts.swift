@@ -1,13 +1,11 @@
 /// Requests, booked apart from executions.
 struct RequestCounts: Sendable {
-    enum Endpoint: String, Sendable, CaseIterable {
-        case approve, issue, card, delete, payment, order, cancel, transactions, settlements, other
-    }
-
-    var byEndpoint: [Endpoint: Int64] = [:]
+    var byEndpoint: [APIEndpoint: Int64] = [:]
     var errors: [String: Int64] = [:]
     var replays: Int64 = 0
     var processing: Int64 = 0
+    /// Requests that arrived late, or a second time, by a fault rule.
+    var late: Int64 = 0
 
     var json: [String: JSONValue] {
         var requests: [String: JSONValue] = [:]
@@ -17,6 +15,7 @@ struct RequestCounts: Sendable {
             "errors": .object(errors.mapValues { .integer($0) }),
             "replays": .integer(replays),
             "processing409": .integer(processing),
+            "late": .integer(late),
         ]
     }
 }
@@ -24,10 +23,10 @@ struct RequestCounts: Sendable {
 /// Calls a minute and endpoint, counted in fixed minutes of the sandbox's clock.
 struct MinuteBudget: Sendable {
     private var minute: Int64 = 0
-    private var used: [RequestCounts.Endpoint: Int64] = [:]
+    private var used: [APIEndpoint: Int64] = [:]
 
     /// Takes one call out of the budget; false when it is used up. A limit of 0 is none.
-    mutating func take(_ endpoint: RequestCounts.Endpoint, limit: Int64, now: Int64) -> Bool {
+    mutating func take(_ endpoint: APIEndpoint, limit: Int64, now: Int64) -> Bool {
         guard limit > 0 else { return true }
         if now / 60 != minute {
             minute = now / 60

@@ -24,6 +24,40 @@ extension SandboxState {
         case "lost":
             if let number = payment(line) { ledger[number].answered = false }
         case "answer": restoreAnswer(line)
+        case "forgotten":
+            if let identity = identity(line) { memory.remove(identity) }
+        case "late": restoreLate(line)
+        case "arrived":
+            let number = line["number"]?.integer
+            for late in lateRequests where late.number == number {
+                // Its own answer, stored since, stays.
+                guard let identity = late.heldKey, memory.entries[identity]?.readyAt == .max else {
+                    continue
+                }
+                memory.remove(identity)
+            }
+            lateRequests.removeAll { $0.number == number }
+        case "auth":
+            guard let text = line["key"]?.string, let customer = line["customer"]?.string,
+                let number = line["number"]?.string
+            else { return }
+            keys.restoreAuthKey(
+                text, .init(customerKey: customer, cardNumber: number),
+                made: Int(line["made"]?.integer ?? 0))
+        case "spent":
+            if let text = line["key"]?.string { keys.authKeys[text] = nil }
+        case "card-script":
+            if let number = line["number"]?.string {
+                keys.cardScripts[number] = line["script"].flatMap(CardScript.init(json:))
+            }
+        case "switches":
+            if let json = line["switches"] { _ = switches.merge(json) }
+        case "clock":
+            if let offset = line["offset"]?.integer {
+                clock = .running(offsetMilliseconds: offset)
+            } else if let instant = line["fixed"]?.integer {
+                clock = .fixed(milliseconds: instant)
+            }
         default: break
         }
     }
@@ -50,7 +84,10 @@ extension SandboxState {
         if let index = keys.index(text) {
             keys[index].customerKey = customer
         } else {
-            _ = keys.add(.init(billingKey: text, customerKey: customer, card: card, issuedAt: at))
+            _ = keys.add(
+                .init(
+                    billingKey: text, customerKey: customer, card: card, issuedAt: at,
+                    script: line["script"].flatMap(CardScript.init(json:))))
         }
     }
 
@@ -84,10 +121,9 @@ extension SandboxState {
         keys[key].attempts += 1
     }
 
-    private mutating func restoreAnswer(_ line: JSONValue) {
-        guard let secret = line["secret"]?.integer, let idempotencyKey = line["idem"]?.string,
-            let at = line["at"]?.integer, let sequence = line["sequence"]?.integer
-        else { return }
+    private func identity(_ line: JSONValue) -> IdempotencyMemory.Identity? {
+        guard let secret = line["secret"]?.integer, let idempotencyKey = line["idem"]?.string
+        else { return nil }
         let path = line["path"]?.string ?? ""
         let address: IdempotencyMemory.Address
         switch line["call"]?.string {
@@ -96,9 +132,16 @@ extension SandboxState {
         case "cancel": address = .cancel(path)
         case "unknown": address = .approveUnknown(path)
         default:
-            guard let key = keys.index(path) else { return }
+            guard let key = keys.index(path) else { return nil }
             address = .approve(key)
         }
+        return .init(secret: Int(secret), address: address, key: idempotencyKey)
+    }
+
+    private mutating func restoreAnswer(_ line: JSONValue) {
+        guard let identity = identity(line), let at = line["at"]?.integer,
+            let sequence = line["sequence"]?.integer
+        else { return }
         let stored: IdempotencyMemory.Stored
         if let number = payment(line) {
             stored = .approval(number)
@@ -111,7 +154,25 @@ extension SandboxState {
         let number = UInt64(max(0, sequence))
         self.sequence = max(self.sequence, number)
         memory.store(
-            .init(secret: Int(secret), address: address, key: idempotencyKey),
-            .init(firstUsed: at, sequence: number, readyAt: 0, stored: stored))
+            identity, .init(firstUsed: at, sequence: number, readyAt: 0, stored: stored))
+    }
+
+    private mutating func restoreLate(_ line: JSONValue) {
+        guard let number = line["number"]?.integer, let due = line["due"]?.integer,
+            let secret = line["secret"]?.integer, secret < secrets.keys.count,
+            let method = line["method"]?.string, let path = line["path"]?.string,
+            let body = line["body"]?.string
+        else { return }
+        var request = SandboxRequest(method: method, path: path, body: Array(body.utf8))
+        request.idempotencyKey = line["idem"]?.string
+        request.contentType = line["type"]?.string
+        lateRequestsMade = max(lateRequestsMade, number)
+        let call = Call(method: method, path: path)
+        add(
+            LateRequest(
+                number: number, dueAt: due, secret: Int(secret), request: request,
+                forgetsKey: line["forgets"]?.bool ?? false,
+                heldKey: line["holds"]?.bool == true
+                    ? self.identity(of: call, request, Int(secret)) : nil))
     }
 }

@@ -37,6 +37,9 @@ package final class SandboxProvider: Sendable {
     ) {
         var initial = SandboxState(settings)
         for line in journal { initial.restore(line) }
+        // What the books' last user set is taken up again, unless this one says otherwise.
+        if settings.clock != Settings().clock { initial.clock = settings.clock }
+        if settings.switches != Switches() { initial.switches = settings.switches }
         initial.record = record
         state = Mutex(initial)
     }
@@ -59,13 +62,24 @@ package final class SandboxProvider: Sendable {
     /// The clock, for tests in the same process.
     package var clock: SandboxClock {
         get { state.withLock { $0.clock } }
-        set { state.withLock { $0.clock = newValue } }
+        set {
+            state.withLock {
+                $0.clock = newValue
+                $0.journalClock()
+                $0.runLateRequests()
+            }
+        }
     }
 
     /// The switches, for tests in the same process.
     package var switches: Switches {
         get { state.withLock { $0.switches } }
-        set { state.withLock { $0.switches = newValue } }
+        set {
+            state.withLock {
+                $0.switches = newValue
+                $0.journalSwitches()
+            }
+        }
     }
 
     /// The fault rules, for tests in the same process.

@@ -46,10 +46,14 @@ struct Answer {
     var code: String?
     /// The payment that this very request executed.
     var executed: Int32?
+    /// The payment that the body shows.
+    var shows: Int32?
     var contentType = "application/json;charset=UTF-8"
     var retryAfter: Int64?
 
-    static func success(_ body: [UInt8]) -> Answer { Answer(status: 200, body: body) }
+    static func success(_ body: [UInt8], shows: Int32? = nil) -> Answer {
+        Answer(status: 200, body: body, shows: shows)
+    }
 
     /// An error of the provider's table. A code outside of it is a mistake of ours and answers
     /// `UNKNOWN_ERROR`, so that the sandbox never invents a code.
@@ -59,5 +63,16 @@ struct Answer {
             ?? ProviderError(
                 code: "UNKNOWN_ERROR", status: 500, message: "확인되지 않은 오류입니다. 잠시 후 다시 시도해주세요.")
         return Answer(status: status ?? error.status, body: error.body, code: error.code)
+    }
+
+    /// Puts another body in place of an error object.
+    mutating func dress(_ shape: FaultRule.Body) {
+        switch shape {
+        case .json: break
+        case .empty: body = []
+        case .html:
+            body = Array("<html><body><h1>\(status)</h1></body></html>".utf8)
+            contentType = "text/html"
+        }
     }
 }

@@ -17,6 +17,9 @@ struct SandboxState: Sendable {
     /// Requests seen; the number of a request gives its trace id.
     var sequence: UInt64 = 0
     var running: [SandboxReply.Ticket: Running] = [:]
+    /// Requests that are still to arrive, the next one first.
+    var lateRequests: [LateRequest] = []
+    var lateRequestsMade: Int64 = 0
 
     /// What is to be done when a delayed answer has been delivered.
     struct Running: Sendable {
@@ -36,6 +39,7 @@ struct SandboxState: Sendable {
     var now: Int64 { clock.milliseconds() / 1000 }
 
     mutating func handle(_ request: SandboxRequest) -> SandboxReply {
+        if !lateRequests.isEmpty { runLateRequests() }
         if request.path.hasPrefix("/_sandbox") { return admin(request) }
         sequence += 1
         let call = Call(method: request.method, path: request.path)
@@ -64,19 +68,25 @@ struct SandboxState: Sendable {
         if !budget.take(call.endpoint, limit: switches.callsPerMinute, now: now) {
             return tooMany(call, request, secret)
         }
+        return perform(call, request, secret)
+    }
+
+    /// A call of a client whose secret key is right.
+    mutating func perform(_ call: Call, _ request: SandboxRequest, _ secret: Int) -> Draft {
         switch call {
-        case .approve(let key): return approve(billingKey: key, request, secret)
-        case .issue:
-            return post(request, secret, .issue) { $0.issue(request) }
-        case .card:
-            return post(request, secret, .card) { $0.registerCard(request) }
+        case .approve(let key): return approve(billingKey: key, call, request, secret)
+        case .issue: return run(call, request, secret) { $0.issue(request) }
+        case .card: return run(call, request, secret) { $0.registerCard(request) }
         case .cancel(let paymentKey):
-            return post(request, secret, .cancel(paymentKey)) { $0.cancel(paymentKey, request) }
-        case .delete(let key): return draft(delete(billingKey: key))
-        case .payment(let key): return draft(lookUp(ledger.number(paymentKey: key)))
-        case .order(let orderID): return draft(lookUp(orderID: orderID))
-        case .transactions: return draft(transactions(request))
-        case .settlements: return draft(settlements(request))
+            return run(call, request, secret) { $0.cancel(paymentKey, request) }
+        case .delete(let key):
+            return run(call, request, secret) { $0.delete(billingKey: key) }
+        case .payment(let key):
+            return run(call, request, secret) { $0.lookUp($0.ledger.number(paymentKey: key)) }
+        case .order(let orderID):
+            return run(call, request, secret) { $0.lookUp(orderID: orderID) }
+        case .transactions: return run(call, request, secret) { $0.transactions(request) }
+        case .settlements: return run(call, request, secret) { $0.settlements(request) }
         case .wrongMethod: return draft(.error("NOT_FOUND_HTTP_METHOD"))
         case .unknown: return draft(.error("NOT_FOUND"))
         }
@@ -86,6 +96,8 @@ struct SandboxState: Sendable {
     struct Draft {
         var reply: SandboxReply
         var code: String?
+        /// The payment that the body shows.
+        var shows: Int32?
         var status: Int { reply.status }
         var headers: [(name: String, value: String)] {
             get { reply.headers }
@@ -105,23 +117,82 @@ struct SandboxState: Sendable {
             reply: SandboxReply(
                 status: answer.status, headers: headers, body: answer.body,
                 payment: answer.executed),
-            code: answer.code)
+            code: answer.code, shows: answer.shows)
     }
 
-    /// Runs a POST under its idempotency key: a known key replays, a new one runs and is stored.
-    private mutating func post(
-        _ request: SandboxRequest, _ secret: Int, _ address: IdempotencyMemory.Address,
-        _ run: (inout SandboxState) -> Answer
+    /// Runs a call with its faults. A POST runs under its idempotency key: a known key replays, a
+    /// new one runs and is stored.
+    mutating func run(
+        _ call: Call, _ request: SandboxRequest, _ secret: Int,
+        _ execute: (inout SandboxState) -> Answer
     ) -> Draft {
-        let identity: IdempotencyMemory.Identity?
-        switch self.identity(request, secret, address) {
-        case .refused(let answer): return draft(answer)
-        case .replay(let draft): return draft
-        case .first(let first): identity = first
+        var identity: IdempotencyMemory.Identity?
+        if let address = address(call) {
+            switch self.identity(request, secret, address) {
+            case .refused(let answer): return draft(answer)
+            case .replay(let replay):
+                return deliver(replay, call, request, secret, nil, replayed: true)
+            case .first(let first): identity = first
+            }
         }
-        let answer = run(&self)
+        if !faults.isEmpty,
+            let refused = faultBeforeExecution(call, request, secret, identity)
+        {
+            return hold(refused, nil)
+        }
+        let answer = execute(&self)
         remember(answer, identity)
-        return draft(answer)
+        return deliver(draft(answer), call, request, secret, identity, replayed: false)
+    }
+
+    /// Applies latency and the faults after the execution.
+    private mutating func deliver(
+        _ draft: Draft, _ call: Call, _ request: SandboxRequest, _ secret: Int,
+        _ identity: IdempotencyMemory.Identity?, replayed: Bool
+    ) -> Draft {
+        var draft = draft
+        if case .approve = call { draft.reply.delayMilliseconds = latencyMilliseconds }
+        if !faults.isEmpty {
+            faultAfterExecution(&draft, call, request, secret, identity, replayed: replayed)
+        }
+        return hold(draft, identity)
+    }
+
+    /// A request whose answer takes time, or never comes, counts as running until then.
+    private mutating func hold(
+        _ draft: Draft, _ identity: IdempotencyMemory.Identity?
+    ) -> Draft {
+        guard draft.reply.delayMilliseconds > 0 || draft.reply.delivery != .send else {
+            return draft
+        }
+        var draft = draft
+        let ticket = SandboxReply.Ticket(number: sequence)
+        draft.reply.ticket = ticket
+        running[ticket] = Running(identity: identity, payment: draft.reply.payment)
+        if let payment = draft.reply.payment { ledger[payment].running = true }
+        if let identity { memory.setReady(identity, at: .max) }
+        return draft
+    }
+
+    /// The address of a POST call under idempotency keys, nil for other methods.
+    private func address(_ call: Call) -> IdempotencyMemory.Address? {
+        switch call {
+        case .approve(let key): keys.index(key).map { .approve($0) } ?? .approveUnknown(key)
+        case .issue: .issue
+        case .card: .card
+        case .cancel(let paymentKey): .cancel(paymentKey)
+        default: nil
+        }
+    }
+
+    /// The idempotency key of a request with what belongs to it, nil without one.
+    func identity(
+        of call: Call, _ request: SandboxRequest, _ secret: Int
+    ) -> IdempotencyMemory.Identity? {
+        guard let key = request.idempotencyKey, !key.isEmpty, let address = address(call) else {
+            return nil
+        }
+        return .init(secret: secret, address: address, key: key)
     }
 
     enum Identified {
@@ -151,7 +222,7 @@ struct SandboxState: Sendable {
         switch entry.stored {
         case .approval(let number):
             answer = .success(
-                PaymentText(ids: ids).write(number, ledger, keys, asApproved: true))
+                PaymentText(ids: ids).write(number, ledger, keys, asApproved: true), shows: number)
         case .answer(let status, let body, let code):
             answer = Answer(status: status, body: body, code: code)
         }
@@ -166,7 +237,7 @@ struct SandboxState: Sendable {
             answer.status == 200 || answer.status == 400 || answer.status == 403
             || (switches.storesAllErrors
                 && ([401, 409, 429].contains(answer.status) || answer.status >= 500))
-        guard isStored else { return }
+        guard isStored, answer.code == nil || !switches.forgetsDeclines else { return }
         let stored: IdempotencyMemory.Stored =
             answer.executed.map { .approval($0) }
             ?? .answer(status: answer.status, body: answer.body, code: answer.code)
@@ -180,15 +251,7 @@ struct SandboxState: Sendable {
     }
 
     private mutating func tooMany(_ call: Call, _ request: SandboxRequest, _ secret: Int) -> Draft {
-        var answer = Answer.error("TOO_MANY_REQUESTS")
-        switch switches.tooManyBody {
-        case .json: break
-        case .empty: answer.body = []
-        case .html:
-            answer.body = Array("<html><body><h1>429 Too Many Requests</h1></body></html>".utf8)
-            answer.contentType = "text/html"
-        }
-        if switches.retryAfterSeconds > 0 { answer.retryAfter = switches.retryAfterSeconds }
+        let answer = switches.tooMany
         if switches.storesAllErrors, case .approve(let text) = call, let key = keys.index(text),
             case .first(let identity) = identity(request, secret, .approve(key))
         {

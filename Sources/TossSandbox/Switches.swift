@@ -7,8 +7,11 @@ package struct Switches: Sendable, Equatable {
     package var declinedOrderIsBurned = false
     /// No. 3: an approve that runs beside another of the same order id also wins.
     package var concurrentOrdersBothWin = false
-    /// No. 4: 429 and 5xx answers are stored under the idempotency key, too.
+    /// No. 4: 401, 409, 429 and 5xx answers are stored under the idempotency key, too.
     package var storesAllErrors = false
+    /// No answer but a success is stored under its idempotency key: a repeat of what was declined
+    /// is executed.
+    package var forgetsDeclines = false
     /// No. 5: seconds until an approval shows in lookups.
     package var lookupLagSeconds: Int64 = 0
     /// No. 6: a repeated DELETE answers 404 `NOT_FOUND_BILLING`.
@@ -40,12 +43,21 @@ package struct Switches: Sendable, Equatable {
     /// The likely provider.
     package init() {}
 
+    /// A 429 as no. 7 has it.
+    var tooMany: Answer {
+        var answer = Answer.error("TOO_MANY_REQUESTS")
+        answer.dress(FaultRule.Body(rawValue: tooManyBody.rawValue) ?? .json)
+        if retryAfterSeconds > 0 { answer.retryAfter = retryAfterSeconds }
+        return answer
+    }
+
     private static var flags: [(String, WritableKeyPath<Switches, Bool>)] {
         [
             ("declinedOrderIsAborted", \.declinedOrderIsAborted),
             ("declinedOrderIsBurned", \.declinedOrderIsBurned),
             ("concurrentOrdersBothWin", \.concurrentOrdersBothWin),
             ("storesAllErrors", \.storesAllErrors),
+            ("forgetsDeclines", \.forgetsDeclines),
             ("repeatedDeleteIsNotFound", \.repeatedDeleteIsNotFound),
             ("unknownKeyIsNotFound", \.unknownKeyIsNotFound),
             ("taxFreeShop", \.taxFreeShop),
