@@ -28,6 +28,7 @@ let package = Package(
         .executable(name: "billingd", targets: ["billingd"]),
         .executable(name: "toss-sandbox", targets: ["toss-sandbox"]),
         .executable(name: "billing-simulation", targets: ["billing-simulation"]),
+        .executable(name: "billing-chaos", targets: ["billing-chaos"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -84,6 +85,9 @@ let package = Package(
             name: "billing-simulation",
             dependencies: ["Billing", "TestSupport", "TossPayments", "Worker", logging],
             path: "Tests/Simulation", exclude: ["check"], swiftSettings: testSettings),
+        .executableTarget(
+            name: "billing-chaos", dependencies: ["Postgres", "TestSupport", arguments],
+            path: "Tests/Chaos", exclude: ["check"], swiftSettings: testSettings),
         .testTarget(
             name: "BillingTests", dependencies: ["Billing", "TestSupport"],
             swiftSettings: testSettings),

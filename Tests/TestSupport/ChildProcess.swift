@@ -30,15 +30,19 @@ package final class ChildProcess: Sendable {
 
     package let pid: Int32
     private let folder: URL
+    private let isKept: Bool
     private let ending: Ending
 
     /// Starts `program` with this environment and a plain PATH, and nothing else of ours: no
     /// signal masks; our descriptors close on exec. `lastSignal`: what it gets when the tests are gone.
+    /// `kept`: a folder where its words, `out` and `err`, stay when it is gone.
     package init(
         _ program: URL, _ arguments: [String], environment: [String: String] = [:],
-        lastSignal: String = "KILL"
+        lastSignal: String = "KILL", into kept: URL? = nil
     ) async throws {
-        let folder = FileManager.default.temporaryDirectory
+        let folder =
+            kept
+            ?? FileManager.default.temporaryDirectory
             .appending(path: "billingd-test-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         let words = ["/usr/bin/setpriv", "--pdeathsig", lastSignal, program.path()] + arguments
@@ -56,6 +60,7 @@ package final class ChildProcess: Sendable {
             }
         }
         self.folder = folder
+        self.isKept = kept != nil
         self.ending = ending
         self.pid = pid
         guard pid > 0 else { throw Failure("\(program.path()) cannot be started") }
@@ -63,7 +68,7 @@ package final class ChildProcess: Sendable {
 
     deinit {
         kill(SIGKILL)
-        try? FileManager.default.removeItem(at: folder)
+        if !isKept { try? FileManager.default.removeItem(at: folder) }
     }
 
     private static func spawn(
@@ -131,9 +136,11 @@ package final class ChildProcess: Sendable {
 
     /// Runs a program to its end.
     package static func run(
-        _ program: URL, _ arguments: [String], environment: [String: String] = [:]
+        _ program: URL, _ arguments: [String], environment: [String: String] = [:],
+        into kept: URL? = nil
     ) async throws -> (status: Int32, output: String, errors: String) {
-        let child = try await ChildProcess(program, arguments, environment: environment)
+        let child = try await ChildProcess(
+            program, arguments, environment: environment, into: kept)
         let status = await child.ended()
         return (status, child.output, child.errors)
     }

@@ -1,36 +1,45 @@
-import Foundation
+package import Foundation
 import Glibc
-import TestSupport
 
 /// The provider's stand-in as a process of its own, and the hand of whoever runs the test.
-struct Sandbox: Sendable {
+package struct Sandbox: Sendable {
     /// The totals of `/_sandbox/books`.
-    struct Books: Decodable {
-        var approvals: Int
-        var won: Int
+    package struct Books: Decodable {
+        package var approvals: Int
+        package var won: Int
         /// Executed, and the answer is still on its way or was lost.
-        var unanswered: Int
-        var declines: [String: Int]
+        package var unanswered: Int
+        package var declines: [String: Int]
         /// Order-id prefixes, subscription and period, that were charged more than once.
-        var duplicates: [String: Int]
+        package var duplicates: [String: Int]
     }
 
     /// One execution, a line of `/_sandbox/books.csv`.
-    struct Payment: Hashable {
-        var paymentKey: String
-        var orderID: String
-        var customerKey: String
-        var amount: String
+    package struct Payment: Hashable, Sendable {
+        package var paymentKey: String
+        package var orderID: String
+        package var customerKey: String
+        package var amount: String
+
+        package init(paymentKey: String, orderID: String, customerKey: String, amount: String) {
+            self.paymentKey = paymentKey
+            self.orderID = orderID
+            self.customerKey = customerKey
+            self.amount = amount
+        }
     }
 
-    let process: ChildProcess
-    let port: UInt16
-    var address: String { "http://127.0.0.1:\(port)" }
+    package let process: ChildProcess
+    package let port: UInt16
+    package var address: String { "http://127.0.0.1:\(port)" }
 
-    init(secretKey: String, latencyMilliseconds: Int = 0) async throws {
+    /// `folder`: as for ``ChildProcess``.
+    package init(
+        secretKey: String, latencyMilliseconds: Int = 0, into folder: URL? = nil
+    ) async throws {
         let process = try await ChildProcess(
             Checkout.program("toss-sandbox"),
-            ["--secret-key", secretKey, "--latency-ms", "\(latencyMilliseconds)"])
+            ["--secret-key", secretKey, "--latency-ms", "\(latencyMilliseconds)"], into: folder)
         self.process = process
         try await eventually("the sandbox listens") { process.output.hasSuffix("\n") }
         let number = process.output.split(separator: ":").last?.dropLast()
@@ -40,11 +49,11 @@ struct Sandbox: Sendable {
         self.port = port
     }
 
-    func books() throws -> Books {
+    package func books() throws -> Books {
         try JSONDecoder().decode(Books.self, from: Data(call("GET", "books").utf8))
     }
 
-    func payments() throws -> [Payment] {
+    package func payments() throws -> [Payment] {
         try call("GET", "books.csv").split(separator: "\n").dropFirst().map { line in
             let fields = line.split(separator: ",", omittingEmptySubsequences: false)
             return Payment(
@@ -54,11 +63,11 @@ struct Sandbox: Sendable {
     }
 
     /// Replaces the fault rules; JSON as in `FaultRule`.
-    func faults(_ rules: String) throws { _ = try call("PUT", "faults", rules) }
+    package func faults(_ rules: String) throws { _ = try call("PUT", "faults", rules) }
 
     /// One call of `/_sandbox`; the body of its answer. Throws unless it answers 200.
     @discardableResult
-    func call(_ method: String, _ path: String, _ body: String = "") throws -> String {
+    package func call(_ method: String, _ path: String, _ body: String = "") throws -> String {
         let answer = try exchange(
             """
             \(method) /_sandbox/\(path) HTTP/1.1\r
