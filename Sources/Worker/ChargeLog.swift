@@ -36,6 +36,27 @@ extension Logger {
     }
 }
 
+extension Logger {
+    /// One line for each change of the circuit breaker. `answer`: what showed a fault.
+    func log(_ change: CircuitBreaker.Change, after answer: Answer?) {
+        switch change {
+        case .opened(.fault(let code)):
+            error(
+                """
+                every charge would fail: claims stop, one row is tried from time to time; check \
+                the secret key, the billing contract and the provider's URL
+                """, metadata: answer?.metadata ?? ["code": "\(code)"])
+        case .opened(.silence(let code)):
+            error(
+                "the provider does not serve: claims stop, one row is tried from time to time",
+                metadata: ["code": "\(code)"])
+        case .limited(let most):
+            warning("fewer charges at a time", metadata: ["most": "\(most)"])
+        case .closed: notice("the provider answers: as many charges at a time as before")
+        }
+    }
+}
+
 extension Work {
     var metadata: Logger.Metadata {
         var metadata: Logger.Metadata = [

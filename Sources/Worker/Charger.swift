@@ -48,7 +48,7 @@ package struct Charger: Sendable {
         let deadline: Duration
         let requestTimeout: Duration
         let epoch: Int
-        var sign = ClaimBrake.Sign.none
+        var sign = CircuitBreaker.Sign.none
         var fault: Answer?
     }
 
@@ -114,17 +114,13 @@ package struct Charger: Sendable {
         _ work: Work, _ ending: Ending, _ conversation: Conversation, took: Duration
     ) {
         let now = time.now()
-        let isNewFault = status.change { state in
+        let jitter = time.jitter()
+        let change = status.change { state in
             if case .record(let transition) = ending { state.counters.count(transition) }
-            return state.brake.ended(conversation.sign, epoch: conversation.epoch, now: now)
+            return state.breaker.ended(
+                conversation.sign, epoch: conversation.epoch, now: now, jitter: jitter)
         }
-        if isNewFault, let answer = conversation.fault {
-            logger.error(
-                """
-                every charge would fail: claims stop, one row is tried from time to time; check \
-                the secret key, the billing contract and the provider's URL
-                """, metadata: answer.metadata)
-        }
+        if let change { logger.log(change, after: conversation.fault) }
         switch ending {
         case .record(let transition): logger.log(transition, of: work, took: took)
         case .release:
@@ -139,8 +135,11 @@ extension Charger.Conversation {
         case .approved, .declined: sign = .healthy
         case .duplicate: sign = .clear
         case .faultOfRow: sign = .faultOfRow
-        case .refused: sign = .busy
-        case .notSent, .unknown: sign = .none
+        case .refused(let answer): sign = .busy(code: singleLine(answer.code))
+        // Its first request still runs: this row's affair.
+        case .unknown(let answer) where answer.httpStatus == 409: sign = .none
+        case .notSent(let answer), .unknown(let answer):
+            sign = .failed(code: singleLine(answer.code))
         case .faultOfAll(let answer): met(answer)
         }
     }
@@ -151,7 +150,10 @@ extension Charger.Conversation {
         case .found, .notFound: if sign == .none { sign = .clear }
         case .unclear(let answer):
             // Asked too often: a look-up slows the worker as a charge does.
-            if answer.isTooMany, sign == .none || sign == .clear { sign = .busy }
+            let code = singleLine(answer.code)
+            if sign == .none || sign == .clear {
+                sign = answer.isTooMany ? .busy(code: code) : .failed(code: code)
+            }
         case .faultOfAll(let answer): met(answer)
         }
     }

@@ -31,7 +31,7 @@ package struct ChargingService: Service {
         self.configuration = configuration
         self.logger = logger
         self.time = time
-        let status = WorkerStatus(time: time)
+        let status = WorkerStatus(time: time, maximum: configuration.maxInFlight)
         let poller = Poller(
             store: store, configuration: configuration, status: status, logger: logger)
         let freed = freed

@@ -72,7 +72,7 @@ package actor Poller {
         let limit = allowance(time.now())
         // Taken before the claim is sent: the lease cannot have begun earlier.
         let start = time.now()
-        let epoch = status.read { $0.brake.epoch }
+        let epoch = status.read { $0.breaker.epoch }
         hint.take()
         let claim = try await store.claim(limit: max(1, limit))
         let now = time.now()
@@ -84,7 +84,7 @@ package actor Poller {
                 state.slots.insert(
                     Slot(subscription: transition.subscription, lease: transition.lease))
             }
-            if !claim.work.isEmpty { state.brake.started(epoch: epoch) }
+            if !claim.work.isEmpty { state.breaker.started(epoch: epoch) }
             state.counters.claims += 1
             state.claimTrouble = nil
             state.pausedReason = claim.pausedReason
@@ -120,8 +120,8 @@ package actor Poller {
         guard now >= notBefore else { return 0 }
         return status.read { state in
             guard state.recordTrouble == nil else { return 0 }
-            let free = max(0, configuration.maxInFlight - state.slots.count)
-            return min(configuration.maxClaim, state.brake.limit(free: free, now: now))
+            let limit = state.breaker.limit(inFlight: state.slots.count, now: now)
+            return min(configuration.maxClaim, limit)
         }
     }
 
@@ -130,7 +130,7 @@ package actor Poller {
         var pause = configuration.pollInterval
         if limit > 0 { pause = min(pause, dueAt - now) }
         if now < notBefore { pause = min(pause, notBefore - now) }
-        if let look = status.read({ $0.brake.nextLook(now: now) }) { pause = min(pause, look) }
+        if let look = status.read({ $0.breaker.nextLook(now: now) }) { pause = min(pause, look) }
         return pause
     }
 

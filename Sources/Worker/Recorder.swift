@@ -142,7 +142,8 @@ package actor Recorder {
         guard lostInARow >= 3 else { return }
         let now = time.now()
         status.change {
-            _ = $0.brake.ended(.fault(code: "RECORD_FAILED"), epoch: $0.brake.epoch, now: now)
+            _ = $0.breaker.ended(
+                .fault(code: "RECORD_FAILED"), epoch: $0.breaker.epoch, now: now)
         }
     }
 

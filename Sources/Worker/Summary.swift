@@ -33,6 +33,10 @@ extension WorkerStatus.State {
     /// Why `runOnce` goes no further, if so.
     var onceEnds: String? {
         if isStopping { return "stopped" }
-        return brake.fault.map { "faulted: \($0.code)" }
+        switch breaker.cause {
+        case .fault(let code): return "faulted: \(code)"
+        case .silence(let code): return "the provider does not serve: \(code)"
+        case nil: return nil
+        }
     }
 }

@@ -17,7 +17,28 @@ package struct WorkerHealth: Hashable, Sendable {
     /// claim, or, while nothing may be claimed (slots full, a fault, no recording), another call
     /// since the last turn. So it stands still when something hangs, and goes on in an outage.
     package var progress: UInt64
+    /// What the provider's answers allow.
+    package var breaker: BreakerState
     package var counters: WorkerCounters
+}
+
+/// How many subscriptions may be under way, on account of what the provider answers.
+package enum BreakerState: Hashable, Sendable {
+    /// As many as `maxInFlight`.
+    case closed
+    /// So many: too many requests failed, or the provider has only just come back.
+    case limited(Int)
+    /// One at a time, with pauses. The provider's code, or ours for no answer.
+    case open(code: String)
+
+    /// `closed`, `limited` or `open`: a bounded set, for a metric's label.
+    package var word: String {
+        switch self {
+        case .closed: "closed"
+        case .limited: "limited"
+        case .open: "open"
+        }
+    }
 }
 
 /// What happened since the start. Never reset.

@@ -13,7 +13,7 @@ final class WorkerStatus: Sendable {
         var phase = WorkerReport.State.starting
         /// Taken from claim to recorded (or given back).
         var slots: Set<Slot> = []
-        var brake = ClaimBrake()
+        var breaker: CircuitBreaker
         /// Why the store takes no records, if it does not: nothing is claimed meanwhile.
         var recordTrouble: String?
         var claimTrouble: String?
@@ -35,10 +35,14 @@ final class WorkerStatus: Sendable {
         }
     }
 
-    private let state = Mutex(State())
+    private let state: Mutex<State>
     let time: Timepiece
 
-    init(time: Timepiece) { self.time = time }
+    /// `maximum`: most subscriptions that are ever between claim and record.
+    init(time: Timepiece, maximum: Int = 256) {
+        self.time = time
+        state = Mutex(State(breaker: CircuitBreaker(maximum: maximum)))
+    }
 
     func read<T>(_ body: (State) -> T) -> T { state.withLock { body($0) } }
     func change<T>(_ body: (inout State) -> T) -> T { state.withLock { body(&$0) } }
@@ -53,7 +57,7 @@ final class WorkerStatus: Sendable {
     /// Whether work of `epoch` may still start a request: not while stopping, and not after an
     /// answer that every row would get.
     func maySend(epoch: Int) -> Bool {
-        read { !$0.isStopping && $0.brake.epoch == epoch }
+        read { !$0.isStopping && $0.breaker.epoch == epoch }
     }
 
     func free(_ slots: [Slot]) {
@@ -69,14 +73,23 @@ final class WorkerStatus: Sendable {
                 state: state.reportState, inFlight: state.slots.count,
                 sinceClaim: state.lastClaim.map { now - $0 },
                 sinceProgress: state.lastProgress.map { now - $0 }, progress: state.progress,
-                counters: state.counters)
+                breaker: state.breakerState, counters: state.counters)
         }
     }
 }
 
 extension WorkerStatus.State {
     var reportState: WorkerReport.State {
-        brake.fault != nil && phase == .running ? .faulted : phase
+        if case .fault = breaker.cause, phase == .running { return .faulted }
+        return phase
+    }
+
+    var breakerState: BreakerState {
+        switch breaker.state {
+        case .closed: .closed
+        case .limited(let most): .limited(most)
+        case .open(let open): .open(code: open.cause.code)
+        }
     }
 
     /// The first reason that keeps the worker from claiming as it should.
@@ -84,7 +97,11 @@ extension WorkerStatus.State {
         if isStopping { return "stopping" }
         if let recordTrouble { return "cannot record: \(recordTrouble)" }
         if let claimTrouble { return "cannot claim: \(claimTrouble)" }
-        if let fault = brake.fault { return "faulted: \(fault.code)" }
+        switch breaker.cause {
+        case .fault(let code): return "faulted: \(code)"
+        case .silence(let code): return "the provider does not serve: \(code)"
+        case nil: break
+        }
         if let pausedReason { return "paused: \(pausedReason)" }
         return phase == .starting ? "starting" : nil
     }

@@ -80,8 +80,10 @@ struct SystemdService: Service {
     private static func sentence(_ health: WorkerHealth) -> String {
         if let reason = health.reason { return "not charging: \(reason)" }
         let declined = health.counters.declined.values.reduce(0, +)
+        var few = ""
+        if case .limited(let most) = health.breaker { few = " (at most \(most) for now)" }
         return """
-            charging: \(health.inFlight) in flight; since start \(health.counters.approved) paid, \
+            charging: \(health.inFlight) in flight\(few); since start \(health.counters.approved) paid, \
             \(declined) declined, \(health.counters.unknown) unknown, \(health.counters.held) held
             """
     }

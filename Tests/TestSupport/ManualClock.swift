@@ -14,7 +14,7 @@ package struct ManualClock: Clock {
             var now = Instant(offset: .zero)
             var lastID = 0
             var sleepers: [Int: (Instant, CheckedContinuation<Void, any Error>)] = [:]
-            var watchers: [Int: (Duration, CheckedContinuation<Void, Never>)] = [:]
+            var watchers: [Int: (ClosedRange<Duration>, CheckedContinuation<Void, Never>)] = [:]
         }
         let state = Mutex(State())
     }
@@ -42,7 +42,7 @@ package struct ManualClock: Clock {
                     if deadline <= state.now { return (.success(()), []) }
                     state.sleepers[id] = (deadline, continuation)
                     let length = state.now.duration(to: deadline)
-                    let told = state.watchers.filter { $0.value.0 == length }
+                    let told = state.watchers.filter { $0.value.0.contains(length) }
                     for id in told.keys { state.watchers[id] = nil }
                     return (nil, told.values.map(\.1))
                 }
@@ -69,6 +69,15 @@ package struct ManualClock: Clock {
     /// Returns once somebody sleeps who wakes in exactly `duration` from now, or when the test is
     /// cancelled: a time limit must be able to end it.
     package func untilSomebodySleeps(for duration: Duration) async {
+        await untilSomebodySleeps(duration...duration)
+    }
+
+    /// The same for somebody who wakes at the latest in `duration` from now.
+    package func untilSomebodySleeps(within duration: Duration) async {
+        await untilSomebodySleeps(.zero...duration)
+    }
+
+    private func untilSomebodySleeps(_ span: ClosedRange<Duration>) async {
         let id = face.state.withLock { state in
             state.lastID += 1
             return state.lastID
@@ -76,10 +85,11 @@ package struct ManualClock: Clock {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let isOver = face.state.withLock { state in
-                    let end = state.now.advanced(by: duration)
-                    let isThere = state.sleepers.values.contains { $0.0 == end }
+                    let isThere = state.sleepers.values.contains {
+                        span.contains(state.now.duration(to: $0.0))
+                    }
                     if isThere || Task.isCancelled { return true }
-                    state.watchers[id] = (duration, continuation)
+                    state.watchers[id] = (span, continuation)
                     return false
                 }
                 if isOver { continuation.resume() }

@@ -162,7 +162,7 @@ struct RecorderTests {
         #expect(bench.store.recordCalls.count == 3)
         #expect(bench.status.inFlight == 0)
         #expect(await bench.store[1]?.subscription.leaseUntil != nil)
-        #expect(bench.status.read { $0.brake.fault } == nil)
+        #expect(bench.status.read { $0.breaker.cause } == nil)
     }
 
     @Test func threeRecordsInARowThatFailForGoodStopClaims() async throws {
@@ -171,7 +171,7 @@ struct RecorderTests {
         await bench.store.failRecords(.failed("bad statement"))
         try await bench.queueApprovals()
         try await bench.running { await bench.store.recordCalls.reaches(4) }
-        #expect(bench.status.read { $0.brake.fault?.code } == "RECORD_FAILED")
+        #expect(bench.status.read { $0.breaker.cause?.code } == "RECORD_FAILED")
     }
 
     @Test func underLoadABatchGathersAndALoneResultDoesNotWait() async throws {
