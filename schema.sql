@@ -54,6 +54,8 @@ CREATE TABLE IF NOT EXISTS billing.settings (
         CONSTRAINT "max_requests_per_minute: 1 or more" CHECK (max_requests_per_minute > 0),
     max_won_per_day bigint CONSTRAINT "max_won_per_day: 0 or more" CHECK (max_won_per_day >= 0),
     secret_key_fingerprint text,
+    rotating_to text,
+    rotation_pause text,
     database_identity text,
     adopted_at timestamptz,
     adopted_reason text,
@@ -101,6 +103,10 @@ COMMENT ON COLUMN billing.settings.max_won_per_day IS
     'Won that attempts opened on one day (in time_zone) may add up to; null: unlimited.';
 COMMENT ON COLUMN billing.settings.secret_key_fingerprint IS
     'Of the provider''s secret key, bound by the first worker that starts.';
+COMMENT ON COLUMN billing.settings.rotating_to IS
+    'Fingerprint of the key that billingd rotate-key is about to bind; null: no rotation is under way.';
+COMMENT ON COLUMN billing.settings.rotation_pause IS
+    'The paused_reason that the rotation set, which its end takes back; null: it was paused before.';
 COMMENT ON COLUMN billing.settings.database_identity IS
     'This database as the first worker found it; a clone or restore differs and is not charged.';
 COMMENT ON COLUMN billing.settings.adopted_at IS
@@ -496,6 +502,8 @@ CREATE TABLE IF NOT EXISTS billing.attempts (
 CREATE INDEX IF NOT EXISTS attempts_opened ON billing.attempts USING brin (opened_at);
 CREATE UNIQUE INDEX IF NOT EXISTS attempts_one_open
     ON billing.attempts (charge_id) WHERE state = 'open';
+CREATE INDEX IF NOT EXISTS attempts_contradicted
+    ON billing.attempts (contradiction) WHERE contradiction IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS attempts_one_approved
     ON billing.attempts (charge_id) WHERE state = 'approved';
 
@@ -540,13 +548,17 @@ CREATE TABLE IF NOT EXISTS billing.events (
     occurred_at timestamptz NOT NULL DEFAULT billing.now(),
     type text NOT NULL CONSTRAINT events_type CHECK (type IN (
         'charge.paid', 'charge.declined', 'charge.failed', 'charge.skipped', 'charge.held',
-        'charge.released', 'charge.refunded', 'subscription.past_due', 'subscription.suspended',
-        'subscription.recovered', 'subscription.canceled', 'billing_key.dead')),
+        'charge.released', 'charge.retried', 'charge.refunded', 'subscription.past_due',
+        'subscription.suspended', 'subscription.recovered', 'subscription.canceled',
+        'billing_key.dead', 'secret_key.rotating', 'secret_key.rotated', 'secret_key.kept',
+        'database.adopted')),
     subscription_id bigint REFERENCES billing.subscriptions,
     charge_id bigint REFERENCES billing.charges,
     data jsonb NOT NULL DEFAULT '{}'
 );
 CREATE INDEX IF NOT EXISTS events_occurred ON billing.events USING brin (occurred_at);
+-- What people did by hand, for billingd explain; all other events cost it nothing.
+CREATE INDEX IF NOT EXISTS events_by_hand ON billing.events (subscription_id) WHERE data ? 'by';
 COMMENT ON TABLE billing.events IS
     'The outbox: written in the transaction that makes it true. LISTEN billing_events, then read '
     'rows after the last event_id you handled. Ids may become visible out of order: look back a little.';
@@ -719,6 +731,11 @@ BEGIN
         IS DISTINCT FROM ROW (charge.amount, charge.tax_free_amount, charge.order_name)
     THEN
         RAISE EXCEPTION 'attempt % of charge %: amount and name are not those of the charge',
+            NEW.attempt_no, NEW.charge_id USING ERRCODE = 'check_violation';
+    END IF;
+    -- A claim that was permitted before a rotation and writes after it.
+    IF NEW.secret_key_fingerprint <> (SELECT secret_key_fingerprint FROM billing.settings) THEN
+        RAISE EXCEPTION 'attempt % of charge %: this database is bound to another secret key',
             NEW.attempt_no, NEW.charge_id USING ERRCODE = 'check_violation';
     END IF;
     IF NEW.attempt_no = 1 THEN
@@ -1332,6 +1349,189 @@ COMMENT ON FUNCTION billing.end_hold(bigint, text, text, text, text, timestamptz
     'paid by the payment found, or failed; held ends only an attempt too old to be sent. Notes who '
     'and why. Use billingd release and billingd fail, which ask.';
 
+-- The pure rules of billingd decide whether a retry makes sense and say why not; what stands here
+-- keeps it harmless whoever calls.
+CREATE OR REPLACE FUNCTION billing.retry(subscription_id bigint, why text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    owner billing.subscriptions;
+    charge billing.charges;
+    clock timestamptz := billing.now();
+BEGIN
+    PERFORM set_config('synchronous_commit', 'on', true);
+    IF why IS NULL OR why !~ '\S' THEN
+        RAISE EXCEPTION 'why: say why; it goes into the ledger'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT s.* INTO owner FROM billing.subscriptions AS s
+    WHERE s.subscription_id = retry.subscription_id FOR NO KEY UPDATE;
+    PERFORM billing.require_subscription(subscription_id, FOUND);
+    SELECT c.* INTO charge FROM billing.charges AS c WHERE c.charge_id = owner.open_charge_id;
+    IF charge.state IS DISTINCT FROM 'open' OR owner.attempt_open OR owner.held_reason IS NOT NULL
+        OR owner.state NOT IN ('active', 'past_due', 'suspended') OR charge.attempt_no = 0
+        OR owner.lease_until > pg_catalog.now()
+    THEN
+        RAISE EXCEPTION 'subscription % has no open, declined charge that may be tried now',
+            owner.subscription_id USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'billingd explain ' || owner.subscription_id || ' says what it waits for.';
+    END IF;
+    IF owner.next_charge_at <= clock THEN
+        RETURN false;
+    END IF;
+    UPDATE billing.subscriptions AS s SET next_charge_at = clock
+    WHERE s.subscription_id = owner.subscription_id;
+    INSERT INTO billing.events (type, subscription_id, charge_id, data)
+    VALUES ('charge.retried', owner.subscription_id, charge.charge_id,
+            jsonb_strip_nulls(jsonb_build_object('period_index', charge.period_index,
+                'amount', charge.amount, 'by', session_user, 'why', why,
+                'was_due_at', owner.next_charge_at)));
+    PERFORM pg_notify('billing_due', '');
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION billing.retry(bigint, text) IS
+    'An open, declined charge becomes due now, without waiting for its day; it counts as the next '
+    'attempt. Notes who and why. False: it is due already. Use billingd retry, which explains.';
+
+-- A rotation of the secret key: begun, it pauses the fleet; ended, the new key is bound. In between
+-- anybody may die: beginning again goes on, keeping the old key takes it back.
+CREATE OR REPLACE FUNCTION billing.begin_key_rotation(fingerprint text, why text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    now_bound billing.settings;
+    sentence text := 'the secret key is being rotated by ' || session_user || ': ' || why;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'on', true);
+    IF why IS NULL OR why !~ '\S' THEN
+        RAISE EXCEPTION 'why: say why; it goes into the ledger'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF fingerprint IS NULL OR fingerprint !~ '^[0-9a-f]{16}$' THEN
+        RAISE EXCEPTION 'fingerprint: 16 hex digits, not "%"', fingerprint
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT * INTO now_bound FROM billing.settings FOR NO KEY UPDATE;
+    IF now_bound.secret_key_fingerprint IS NULL THEN
+        RAISE EXCEPTION 'no secret key is bound yet: the first worker that starts binds its own'
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    ELSIF now_bound.secret_key_fingerprint = fingerprint THEN
+        RAISE EXCEPTION 'the key with fingerprint % is bound already', fingerprint
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    ELSIF now_bound.rotating_to <> fingerprint THEN
+        RAISE EXCEPTION 'a rotation to the key with fingerprint % is under way',
+            now_bound.rotating_to USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'billingd rotate-key --abort takes it back.';
+    END IF;
+    UPDATE billing.settings
+    SET rotating_to = fingerprint, paused = true,
+        rotation_pause = CASE WHEN now_bound.paused THEN now_bound.rotation_pause ELSE sentence END,
+        paused_reason = CASE WHEN now_bound.paused THEN now_bound.paused_reason ELSE sentence END;
+    IF now_bound.rotating_to IS NULL THEN
+        INSERT INTO billing.events (type, data)
+        VALUES ('secret_key.rotating', jsonb_build_object('by', session_user, 'why', why,
+                'from', now_bound.secret_key_fingerprint, 'to', fingerprint));
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION billing.begin_key_rotation(text, text) IS
+    'Pauses the fleet for a new secret key of the same shop. Called again it goes on. Use billingd '
+    'rotate-key, which asks the provider first.';
+
+CREATE OR REPLACE FUNCTION billing.end_key_rotation(fingerprint text, why text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    now_bound billing.settings;
+    unpauses boolean;
+    leases bigint;
+    unsent bigint;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'on', true);
+    IF why IS NULL OR why !~ '\S' THEN
+        RAISE EXCEPTION 'why: say why; it goes into the ledger'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT * INTO now_bound FROM billing.settings FOR NO KEY UPDATE;
+    IF now_bound.rotating_to IS DISTINCT FROM fingerprint THEN
+        RAISE EXCEPTION 'no rotation to the key with fingerprint % is under way', fingerprint
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    IF NOT now_bound.paused THEN
+        RAISE EXCEPTION 'somebody ended the pause of the rotation'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'billingd rotate-key, run again, pauses anew.';
+    END IF;
+    -- Claims that were permitted before the pause end, or wait until this is committed; what they
+    -- then write under the old key is refused (billing.guard_new_attempt).
+    LOCK TABLE billing.subscriptions IN EXCLUSIVE MODE;
+    SELECT count(*) INTO leases FROM billing.subscriptions WHERE lease_until > clock_timestamp();
+    IF leases > 0 THEN
+        RETURN leases;
+    END IF;
+    -- What never left under the old key never will: its name ends, another one follows. What may have
+    -- left stays open and is looked up.
+    WITH ended AS (
+        UPDATE billing.attempts AS a
+        SET state = 'refused', finished_at = billing.now(), code = 'SECRET_KEY_ROTATED',
+            message = 'it never left, and its secret key is gone'
+        WHERE a.state = 'open' AND NOT a.in_doubt AND a.secret_key_fingerprint <> fingerprint
+        RETURNING a.charge_id
+    ), freed AS (
+        UPDATE billing.subscriptions AS s SET lease_no = s.lease_no + 1, attempt_open = false
+        FROM ended AS e WHERE s.open_charge_id = e.charge_id
+    )
+    SELECT count(*) INTO unsent FROM ended;
+    unpauses := now_bound.rotation_pause IS NOT NULL
+        AND now_bound.paused_reason IS NOT DISTINCT FROM now_bound.rotation_pause;
+    UPDATE billing.settings
+    SET secret_key_fingerprint = fingerprint, rotating_to = NULL, rotation_pause = NULL,
+        paused = NOT unpauses, paused_reason = CASE WHEN NOT unpauses THEN paused_reason END;
+    INSERT INTO billing.events (type, data)
+    VALUES ('secret_key.rotated', jsonb_build_object('by', session_user, 'why', why,
+            'from', now_bound.secret_key_fingerprint, 'to', fingerprint,
+            'ended_unsent', unsent, 'open_attempts', (SELECT count(*) FROM billing.attempts AS a
+                WHERE a.state = 'open' AND a.secret_key_fingerprint <> fingerprint)));
+    RETURN 0;
+END
+$$;
+COMMENT ON FUNCTION billing.end_key_rotation(text, text) IS
+    'Binds the new secret key once no subscription is in a worker''s hand, and ends the pause that '
+    'the rotation made. Returns how many still are; 0: bound. Use billingd rotate-key.';
+
+CREATE OR REPLACE FUNCTION billing.keep_secret_key(why text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    now_bound billing.settings;
+    unpauses boolean;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'on', true);
+    IF why IS NULL OR why !~ '\S' THEN
+        RAISE EXCEPTION 'why: say why; it goes into the ledger'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT * INTO now_bound FROM billing.settings FOR NO KEY UPDATE;
+    IF now_bound.rotating_to IS NULL THEN
+        RETURN NULL;
+    END IF;
+    unpauses := now_bound.rotation_pause IS NOT NULL
+        AND now_bound.paused_reason IS NOT DISTINCT FROM now_bound.rotation_pause;
+    UPDATE billing.settings
+    SET rotating_to = NULL, rotation_pause = NULL, paused = paused AND NOT unpauses,
+        paused_reason = CASE WHEN NOT unpauses THEN paused_reason END;
+    INSERT INTO billing.events (type, data)
+    VALUES ('secret_key.kept', jsonb_build_object('by', session_user, 'why', why,
+            'from', now_bound.secret_key_fingerprint, 'to', now_bound.rotating_to));
+    RETURN now_bound.rotating_to;
+END
+$$;
+COMMENT ON FUNCTION billing.keep_secret_key(text) IS
+    'Takes an unfinished rotation back: the old key stays bound, the pause that the rotation made '
+    'ends. Returns the fingerprint that was not bound; null: no rotation was under way.';
+
 -- Functions for the worker --------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION billing.identity() RETURNS text
@@ -1361,7 +1561,10 @@ CREATE OR REPLACE FUNCTION billing.adopt_database(reason text, lost interval DEF
     RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
+DECLARE
+    known text;
 BEGIN
+    PERFORM set_config('synchronous_commit', 'on', true);
     IF reason IS NULL OR reason !~ '\S' THEN
         RAISE EXCEPTION 'reason: say why this clone, restore or promoted standby may be charged'
             USING ERRCODE = 'invalid_parameter_value';
@@ -1370,15 +1573,19 @@ BEGIN
         RAISE EXCEPTION 'lost: how much the database may have forgotten, up to 14 days, not %', lost
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    SELECT database_identity INTO known FROM billing.settings FOR NO KEY UPDATE;
     -- Attempts of the lost span come again under their old names as they fall due, which is at once.
     UPDATE billing.settings
     SET database_identity = billing.identity(), adopted_at = pg_catalog.now(),
         adopted_reason = session_user || ': ' || reason,
         look_first_until = pg_catalog.now() + late_bound + lost;
+    INSERT INTO billing.events (type, data)
+    VALUES ('database.adopted', jsonb_strip_nulls(jsonb_build_object('by', session_user,
+            'why', reason, 'from', known, 'to', billing.identity(), 'lost', lost::text)));
 END
 $$;
 COMMENT ON FUNCTION billing.adopt_database(text, interval) IS
-    'Vouches for a database whose identity changed. Only when no other copy is being charged. Claims '
+    'Vouches for a database whose identity changed; use billingd adopt-database, which explains. Only when no other copy is being charged. Claims '
     'wait late_bound; then, for as long as the database may have lost, every name is looked up '
     'before it is sent.';
 
@@ -1437,7 +1644,10 @@ GRANT UPDATE (mode, time_zone, paused, paused_reason, clock_offset, max_requests
 GRANT INSERT (customer_key, plan_id, amount, billing_key_id, state, anchor_at, period_index,
     cancel_at), UPDATE (plan_id, amount, billing_key_id, state, cancel_at, held_reason)
     ON billing.subscriptions TO billing_admin;
+GRANT SELECT ON billing.request_budget TO billing_report, billing_admin;
 GRANT EXECUTE ON FUNCTION billing.adopt_database(text, interval),
-    billing.end_hold(bigint, text, text, text, text, timestamptz, text) TO billing_admin;
+    billing.end_hold(bigint, text, text, text, text, timestamptz, text),
+    billing.retry(bigint, text), billing.begin_key_rotation(text, text),
+    billing.end_key_rotation(text, text), billing.keep_secret_key(text) TO billing_admin;
 
 COMMIT;

@@ -68,7 +68,8 @@ enum ClaimSQL {
 
     /// All that the steps of the locked rows depend on. A statement of its own: its snapshot is
     /// taken after the locks, so that it sees every record that released them.
-    static func read(_ subscriptions: [Int64]) -> PostgresQuery {
+    /// Without `keys`, for those who may not read billing keys, these are empty.
+    static func read(_ subscriptions: [Int64], keys: Bool = true) -> PostgresQuery {
         """
         SELECT
             s.subscription_id, s.lease_no + 1 AS lease_no, s.claims + 1 AS claims, s.state,
@@ -83,7 +84,7 @@ enum ClaimSQL {
             coalesce(s.amount, p.amount) AS amount,
             least(p.tax_free_amount, coalesce(s.amount, p.amount)) AS tax_free_amount,
             p.name AS order_name, p.catch_up, coalesce(cardinality(p.dunning), 0) AS dunning_steps,
-            k.billing_key_id AS card_id, k.billing_key AS card_key,
+            k.billing_key_id AS card_id, k.key AS card_key,
             CASE
                 WHEN NOT billing.is_order_name(p.name) THEN
                     'plans.name is no order name: 1 to 100 characters, no control characters'
@@ -94,13 +95,13 @@ enum ClaimSQL {
                 WHEN char_length(s.customer_key) NOT BETWEEN 2 AND 300
                     OR s.customer_key !~ '^[A-Za-z0-9._=@-]+$' THEN
                     'customer_key: 2 to 300 of A-Z a-z 0-9 - _ = . @'
-                WHEN k.billing_key !~ '^[A-Za-z0-9_=-]{8,200}$' THEN
+                WHEN \(keys) AND k.key !~ '^[A-Za-z0-9_=-]{8,200}$' THEN
                     'billing_key: 8 to 200 of A-Z a-z 0-9 _ = -'
             END AS problem,
             c.charge_id, c.state = 'held' AS is_held, c.amount AS charge_amount,
             c.tax_free_amount AS charge_tax_free, c.order_name AS charge_name, c.declines,
             a.attempt_no, a.state AS attempt_state, a.order_id, a.billing_key_id AS attempt_card,
-            ak.billing_key AS attempt_key, a.customer_key AS attempt_customer,
+            \(sql: keys ? "ak.billing_key" : "''") AS attempt_key, a.customer_key AS attempt_customer,
             a.amount AS attempt_amount, a.tax_free_amount AS attempt_tax_free,
             a.order_name AS attempt_name, a.code AS attempt_code,
             a.secret_key_fingerprint = (SELECT t.secret_key_fingerprint FROM billing.settings AS t)
@@ -130,7 +131,8 @@ enum ClaimSQL {
             ON a.charge_id = c.charge_id AND a.attempt_no = c.attempt_no
         LEFT JOIN billing.billing_keys AS ak ON ak.billing_key_id = a.billing_key_id
         LEFT JOIN LATERAL (
-            SELECT x.billing_key_id, x.billing_key FROM billing.billing_keys AS x
+            SELECT x.billing_key_id, \(sql: keys ? "x.billing_key" : "''::text") AS key
+            FROM billing.billing_keys AS x
             WHERE x.customer_key = s.customer_key AND x.state = 'active'
               AND (s.billing_key_id IS NULL OR x.billing_key_id = s.billing_key_id)
             ORDER BY x.billing_key_id DESC LIMIT 1

@@ -125,7 +125,8 @@ package struct Preflight: Sendable {
                 Finding(
                     subject: "secret key",
                     text: "fingerprint \(fingerprint), but this database is bound to \(bound)",
-                    mend: "use the key of this shop; a rotated key must be bound first"))
+                    mend: "use the key of this shop; if it was rotated at the provider: "
+                        + "billingd rotate-key --why …"))
         }
         if try !row.bool("is_home") {
             findings.append(
@@ -133,8 +134,8 @@ package struct Preflight: Sendable {
                     subject: "identity",
                     text:
                         "this is a clone, a restore or a promoted standby that nobody vouched for",
-                    mend: "when no other copy is being charged: "
-                        + "SELECT billing.adopt_database('why')"))
+                    mend: "when no other copy is being charged: billingd adopt-database --why …, "
+                        + "or SELECT billing.adopt_database('why')"))
         }
         let (attempts, rungs) = (try row.int("maximum_attempts"), try row.int("rungs"))
         if attempts < rungs + 1 {

@@ -24,6 +24,9 @@ package struct PostgresQuery: ExpressibleByStringInterpolation, Sendable {
 
         package mutating func appendLiteral(_ literal: String) { text += literal }
 
+        /// A piece of the statement's own text, for a statement with variants: a literal, never a value.
+        package mutating func appendInterpolation(sql piece: StaticString) { text += "\(piece)" }
+
         package mutating func appendInterpolation(_ value: PostgresValue) {
             parameters.append(value)
             text += "$\(parameters.count)"

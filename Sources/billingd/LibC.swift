@@ -46,6 +46,11 @@ enum LibC {
 
     static var outputIsTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 
+    static var inputIsTerminal: Bool { isatty(STDIN_FILENO) == 1 }
+
+    /// What was printed without an end of line becomes visible, too.
+    static func flushOutput() { _ = fflush(nil) }
+
     /// Writes to standard error in one call, so that lines of several processes stay whole. What
     /// cannot be written (a full disk, a closed pipe) is dropped: a log line never fails a charge.
     static func writeError(_ text: String) {

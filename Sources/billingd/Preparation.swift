@@ -12,18 +12,34 @@ struct Preparation {
     let log: Logger
 
     /// Runs the checks; while the database cannot be reached at all, tries again for `waiting`
-    /// (after a boot it may come up later than we do). Throws what must be mended.
-    func run(waiting: Duration) async throws {
+    /// (after a boot it may come up later than we do). A key that is not bound yet is waited for as long
+    /// as it takes, if at all: `billingd rotate-key` binds it. `tell` hears what is waited for, every
+    /// second. Throws what must be mended.
+    func run(waiting: Duration, tell: (String) -> Void = { _ in }) async throws {
         let (mode, fingerprint) = Daemon.fingerprint(key)
         let preflight = Preflight(
             database, mode: mode, fingerprint: fingerprint,
             stopTimeout: WorkerConfiguration().stopTimeout)
         let clock = ContinuousClock()
         let deadline = clock.now + waiting
+        var complained: ContinuousClock.Instant?
         while true {
             let findings = await preflight.run()
             let bad = findings.filter { $0.mend != nil }
             if bad.isEmpty { return }
+            if bad.count == 1, bad[0].subject == "secret key", waiting > .zero {
+                tell("waiting for billingd rotate-key: \(bad[0].text)")
+                if complained.map({ clock.now - $0 > .seconds(30) }) ?? true {
+                    complained = clock.now
+                    log.error(
+                        """
+                        the secret key is not the one that is bound: nothing is charged until \
+                        billingd rotate-key binds it
+                        """, metadata: ["reason": "\(bad[0].text)"])
+                }
+                try await Task.sleep(for: .seconds(1))
+                continue
+            }
             guard findings.count == 1, bad[0].subject == "database", clock.now < deadline else {
                 throw Failure(Self.sentence(bad))
             }

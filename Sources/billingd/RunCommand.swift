@@ -29,7 +29,10 @@ struct RunCommand: AsyncParsableCommand {
         let systemd = Systemd()
         systemd.status("checking the database")
         try await Preparation(database: daemon.database, key: key, log: log)
-            .run(waiting: .seconds(60))
+            .run(waiting: .seconds(60)) { text in
+                systemd.status(text)
+                systemd.stillStarting()
+            }
         try await daemon.store.bind()
 
         // Stopped in the reverse order: claims end first, then the hints, then what tells systemd.

@@ -17,6 +17,8 @@ struct Systemd: Sendable {
     }
 
     func ready() { send("READY=1") }
+    /// The start takes longer than TimeoutStartSec, on purpose.
+    func stillStarting() { send("EXTEND_TIMEOUT_USEC=60000000") }
     func stopping() { send("STOPPING=1") }
     func alive() { send("WATCHDOG=1") }
 
