@@ -101,6 +101,10 @@ let package = Package(
             dependencies: ["Billing", "BillingStore", "Postgres", "TestSupport", logging],
             swiftSettings: testSettings),
         .testTarget(
+            name: "ConformanceTests",
+            dependencies: ["Billing", "BillingStore", "Postgres", "TestSupport", logging],
+            swiftSettings: testSettings),
+        .testTarget(
             name: "TossPaymentsTests",
             dependencies: [
                 "Billing", "HTTP", "TossPayments", "TossSandbox", "TestSupport", logging,

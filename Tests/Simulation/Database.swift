@@ -207,7 +207,7 @@ final class Database: @unchecked Sendable {
             writes += 1
             let claims = ledger.subscriptions.map(\.claims)
             // One by one: PostgresStore halves a failing batch until the bad row stands alone.
-            let verdicts = try transitions.map { try record($0) }
+            let verdicts = try transitions.map { try record($0, node) }
             if world.mutant == .claimsNeverReset {
                 for index in claims.indices { ledger.subscriptions[index].claims = claims[index] }
             }
@@ -219,10 +219,10 @@ final class Database: @unchecked Sendable {
         }
     }
 
-    private func record(_ transition: Transition) throws -> Verdict {
+    private func record(_ transition: Transition, _ node: Node) throws -> Verdict {
         let before = ledger
         do {
-            let verdict = try ledger.record([transition], at: clocks)[0]
+            let verdict = try ledger.record([transition], by: node.id, at: clocks)[0]
             note(transition, verdict)
             return verdict
         } catch let violation as Ledger.Violation {
@@ -241,7 +241,7 @@ final class Database: @unchecked Sendable {
         call(
             of: node, fate,
             apply: { [self] () throws -> Bool in
-                ledger.release(work)
+                ledger.release(work, by: node.id)
                 writes += 1
                 for work in work {
                     world.note(

@@ -39,6 +39,8 @@ package struct Ledger: Sendable {
         package var customer: Int
         package var key: BillingKey
         package var state = State.active
+        /// The code that killed it.
+        package var deadCode: String?
     }
 
     package struct Subscription: Sendable, Equatable {
@@ -114,6 +116,13 @@ package struct Ledger: Sendable {
 
     package var numbers = FleetNumbers()
     package var pausedReason: String?
+    /// Why no worker may claim: another schema version, mode or database.
+    package var refusal: String?
+    package var limits = Limits()
+    /// When somebody vouched for a changed identity, on the real clock.
+    package var adoptedAt: Instant?
+    /// Until then every name is looked up before it is sent, on the real clock.
+    package var lookFirstUntil: Instant?
     /// Of the secret key the fleet is bound to.
     package var fingerprint = 1
     package var plans: [Plan] = []
@@ -121,6 +130,8 @@ package struct Ledger: Sendable {
     package var cards: [Card] = []
     package var subscriptions: [Subscription] = []
     package var charges: [Charge] = []
+    /// The outbox; nil: not kept, for those who play many histories and never read it.
+    package var events: [Event]?
 
     package init() {}
 

@@ -9,12 +9,27 @@ extension Ledger {
         guard fingerprint == self.fingerprint else {
             throw StoreError.refused("this database is bound to another secret key")
         }
+        if let refusal { throw StoreError.refused(refusal) }
         var claim = Claim(pausedReason: pausedReason, numbers: numbers)
-        if pausedReason != nil { return claim }
-        let locked = due(limit: limit, at: clocks)
+        if claim.pausedReason == nil, let adoptedAt,
+            clocks.real < adoptedAt + numbers.lateBound
+        {
+            claim.pausedReason = "this database was adopted"
+        }
+        if claim.pausedReason != nil { return claim }
+        var allowance = allowance(at: clocks)
+        if let wait = untilNextRequest(allowance), wait > .zero {
+            claim.wake = wait
+            return claim
+        }
+        let locked = due(limit: limit, onlyOpen: allowance.isDayOver, at: clocks)
         let ids = together(locked)
-        for id in ids.sorted() { try take(id, worker, at: clocks, &claim) }
-        if locked.count == limit || ids.count < locked.count {
+        for id in ids.sorted() { try take(id, worker, at: clocks, &allowance, &claim) }
+        if allowance.isDayOver || allowance.leftOutForWon > 0 {
+            claim.pausedReason = "the day's won are used up"
+        } else if allowance.leftOutForRequests > 0 {
+            claim.wake = untilNextRequest(allowance)
+        } else if locked.count == limit || ids.count < locked.count {
             claim.wake = .zero
         } else if let next = nextDue(after: clocks.business) {
             let wait = Duration.microseconds(next.microseconds - clocks.business.microseconds)
@@ -24,11 +39,12 @@ extension Ledger {
     }
 
     /// Gives claims back of which nothing left.
-    package mutating func release(_ work: [Work]) {
+    package mutating func release(_ work: [Work], by worker: Int) {
         for work in work {
             guard work.subscription.value <= subscriptions.count else { continue }
             var row = self[subscription: work.subscription.value]
-            guard row.lease == work.lease.value, row.leaseUntil != nil else { continue }
+            guard row.lease == work.lease.value, row.leaseUntil != nil, row.leaseOwner == worker
+            else { continue }
             if case .send = work.task, let id = row.openCharge,
                 let last = self[charge: id].attempts.indices.last,
                 self[charge: id].attempts[last].state == .open,
@@ -56,11 +72,12 @@ extension Ledger {
         }.min()
     }
 
-    private func due(limit: Int, at clocks: Clocks) -> [Int64] {
+    private func due(limit: Int, onlyOpen: Bool, at clocks: Clocks) -> [Int64] {
         var rows: [(Instant, Int64)] = []
         for row in subscriptions {
             guard let next = row.nextChargeAt, next <= clocks.business,
-                row.leaseUntil.map({ $0 <= clocks.real }) ?? true
+                row.leaseUntil.map({ $0 <= clocks.real }) ?? true,
+                row.attemptOpen || !onlyOpen
             else { continue }
             rows.append((next, row.id))
         }
@@ -86,7 +103,8 @@ extension Ledger {
 
     /// Reads, decides and writes one locked row.
     private mutating func take(
-        _ id: Int64, _ worker: Int, at clocks: Clocks, _ claim: inout Claim
+        _ id: Int64, _ worker: Int, at clocks: Clocks, _ allowance: inout Allowance,
+        _ claim: inout Claim
     ) throws {
         var row = self[subscription: id]
         let plan = plans[row.plan]
@@ -100,6 +118,7 @@ extension Ledger {
             ?? cycle.start(from: anchorAt, row.periodIndex + 1 - anchorIndex)
         let due = read(row, plan, end: end, at: clocks)
         let step = Step.decide(due, numbers)
+        guard admits(step, &allowance) else { return }
         var request: AttemptRequest?
         var opensAttempt = false
         if case .ask(.send(let sent, _, _, _), let opens) = step.action {
@@ -141,6 +160,7 @@ extension Ledger {
                 amount: amount, taxFreeAmount: min(plan.taxFree, amount), orderName: "Plan"),
             catchUp: plan.catchUp, dunningSteps: plan.dunning.count,
             card: card(of: row).map { DueSubscription.Card(id: $0.id, billingKey: $0.key) },
+            looksFirst: lookFirstUntil.map { $0 > clocks.real } ?? false,
             charge: row.openCharge.map { read(self[charge: $0], at: clocks) })
     }
 
@@ -204,6 +224,11 @@ extension Ledger {
                 finished + numbers.gap > clocks.business
             {
                 throw Violation(rule: "the gap after the attempt before is not over")
+            }
+            if previous.state == .refused, let finished = previous.finishedAt,
+                finished + numbers.lateBound * 2 > clocks.business
+            {
+                throw Violation(rule: "refused less than 2 x late_bound ago", isByClock: true)
             }
         }
         self[charge: id].attempts.append(

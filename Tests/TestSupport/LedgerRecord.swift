@@ -1,13 +1,16 @@
 package import Billing
 
-/// `RecordSQL.apply`, transition by transition: no two of one call speak of the same subscription.
+/// `RecordSQL.apply`: all transitions are judged by the state before the call, as one statement sees
+/// it. No two of one call speak of the same subscription.
 extension Ledger {
+    /// `worker`: who records; a lease is its number and its owner.
     package mutating func record(
-        _ transitions: [Transition], at clocks: Clocks
+        _ transitions: [Transition], by worker: Int, at clocks: Clocks
     ) throws -> [Verdict] {
-        var verdicts: [Verdict] = []
-        for transition in transitions { verdicts.append(try record(transition, at: clocks)) }
-        return verdicts
+        let news = transitions.map { judged($0, worker, clocks.business) }
+        // The triggers of a subscription's row see it as it was.
+        for news in news { try write(news, at: clocks) }
+        return news.map { $0?.verdict ?? .stale }
     }
 
     /// What is known of one transition under the lock, and what becomes of it.
@@ -26,34 +29,85 @@ extension Ledger {
         var attemptBecomes: DueSubscription.LastAttempt.State?
         var closes = false
         var becomes: DueSubscription.State
+        var next: Instant?
 
         var attempt: Attempt? { position.flatMap { charge?.attempts[$0] } }
+
+        /// `reason` of the record.
+        var reason: String? {
+            switch change {
+            case .failed(let reason): reason.rawValue
+            case .skipped(let reason): reason.rawValue
+            case .held(let reason): reason
+            case .paid, .free, .refunded, nil: nil
+            }
+        }
+
+        /// `refunded_amount` of the record.
+        var refunded: Won? {
+            guard case .refunded(let payment) = change else { return nil }
+            return Won(payment.totalAmount.value - payment.balanceAmount.value)
+        }
     }
 
-    private mutating func record(_ transition: Transition, at clocks: Clocks) throws -> Verdict {
-        guard transition.subscription.value <= subscriptions.count else { return .stale }
-        var news = known(transition)
+    /// Nil: the subscription is not there at all.
+    private func judged(_ transition: Transition, _ worker: Int, _ clock: Instant) -> News? {
+        guard transition.subscription.value <= subscriptions.count else { return nil }
+        var news = known(transition, worker)
         news.verdict = judge(news, transition)
         effect(&news, transition)
-        guard news.verdict == .applied || news.verdict == .contradiction else {
-            if news.holds { release(news) }
-            return news.verdict
-        }
-        let next = plannedNext(news, transition, clocks.business)
-        try writeAttempt(&news, at: clocks)
-        contradict(&news)
-        try writeCharge(&news, clocks.business)
-        if case .declined(_, let answer, true) = news.kind, news.verdict == .applied,
-            let card = news.attempt?.request.billingKeyID
-        {
-            _ = answer
-            if cards[Int(card) - 1].state == .active { cards[Int(card) - 1].state = .dead }
-        }
-        writeSubscription(news, next: next)
-        return news.verdict
+        if news.verdict.isWritten { news.next = plannedNext(news, transition, clock) }
+        return news
     }
 
-    private func known(_ transition: Transition) -> News {
+    private mutating func write(_ news: News?, at clocks: Clocks) throws {
+        guard var news else { return }
+        guard news.verdict.isWritten else {
+            if news.holds { release(news) }
+            return
+        }
+        let attemptWas = news.attempt?.state
+        try writeAttempt(&news, at: clocks)
+        contradict(&news)
+        try writeCharge(&news, attemptWas, clocks.business)
+        tell(news)
+        killCard(news)
+        writeSubscription(news)
+    }
+
+    private mutating func killCard(_ news: News) {
+        guard case .declined(_, let answer, true) = news.kind, news.verdict == .applied,
+            let card = news.attempt?.request.billingKeyID,
+            cards[Int(card) - 1].state == .active
+        else { return }
+        cards[Int(card) - 1].state = .dead
+        cards[Int(card) - 1].deadCode = answer.code
+        tell(
+            "billing_key.dead", (news.row.id, news.charge?.id),
+            Event.Data(code: answer.code, card: card))
+    }
+
+    /// The events of one transition.
+    private mutating func tell(_ news: News) {
+        guard events != nil else { return }
+        var data = Event.Data(
+            period: news.charge?.period, amount: news.charge?.terms.amount,
+            code: news.kind?.answerCode, attempt: news.kind?.attemptNumber,
+            paymentKey: news.payment?.paymentKey, reason: news.reason, refunded: news.refunded)
+        if news.verdict == .contradiction { data.reason = "contradiction" }
+        let id = (news.row.id, news.charge?.id)
+        if let becomes = news.chargeBecomes { tell("charge." + becomes.rawValue, id, data) }
+        let standing =
+            news.becomes == news.row.state
+            ? nil
+            : news.becomes == .active ? "recovered" : news.becomes.rawValue
+        if let standing, standing != "past_due" { tell("subscription." + standing, id, data) }
+        data.nextChargeAt = news.next
+        if news.attemptBecomes == .declined { tell("charge.declined", id, data) }
+        if standing == "past_due" { tell("subscription.past_due", id, data) }
+    }
+
+    private func known(_ transition: Transition, _ worker: Int) -> News {
         let row = self[subscription: transition.subscription.value]
         var charge: Charge?
         if let id = transition.charge?.value, id <= charges.count,
@@ -76,7 +130,8 @@ extension Ledger {
             row: row, plan: plans[row.plan], charge: charge, position: position,
             kind: transition.attempt, change: transition.chargeChange,
             payment: transition.attempt?.payment ?? transition.chargeChange?.payment,
-            holds: row.lease == transition.lease.value && row.leaseUntil != nil,
+            holds: row.lease == transition.lease.value && row.leaseUntil != nil
+                && row.leaseOwner == worker,
             becomes: row.state)
     }
 
@@ -242,24 +297,22 @@ extension Ledger {
         }
     }
 
-    private mutating func writeCharge(_ news: inout News, _ clock: Instant) throws {
+    private mutating func writeCharge(
+        _ news: inout News, _ attemptWas: DueSubscription.LastAttempt.State?, _ clock: Instant
+    ) throws {
         guard var charge = news.charge else { return }
         defer { self[charge: charge.id] = charge }
         guard news.chargeBecomes != nil || news.attemptBecomes == .declined else { return }
         let was = charge.state
         charge.state = news.chargeBecomes ?? was
         if news.verdict == .contradiction {
-            charge.reason = "contradiction"
-        } else {
-            switch news.change {
-            case .failed(let reason): charge.reason = reason.rawValue
-            case .skipped(let reason): charge.reason = reason.rawValue
-            case .held(let reason): charge.reason = reason
-            case .paid, .free, .refunded: charge.reason = nil
-            case nil: break
-            }
+            charge.reason =
+                "contradiction: payment \(news.payment?.paymentKey ?? "") for attempt "
+                + "\(news.kind?.attemptNumber ?? 0), which had ended as "
+                + "\(attemptWas?.rawValue ?? "")"
+        } else if news.chargeBecomes != nil {
+            charge.reason = news.reason
         }
-        let attemptWas = news.attempt?.state
         if charge.paymentKey == nil, let payment = news.payment,
             news.verdict != .contradiction || attemptWas != .open
         {
@@ -268,15 +321,13 @@ extension Ledger {
             }
             charge.paymentKey = payment.paymentKey
         }
-        if case .refunded(let payment) = news.change, news.verdict == .applied {
-            charge.refunded = Won(payment.totalAmount.value - payment.balanceAmount.value)
-        }
+        charge.refunded = news.refunded ?? charge.refunded
         if news.attemptBecomes == .declined { charge.declines += 1 }
         try guardCharge(from: was, charge, clock)
     }
 
     /// `guard_charge`, `guard_charge_end` and the table's checks.
-    private func guardCharge(from was: Charge.State, _ charge: Charge, _ clock: Instant) throws {
+    func guardCharge(from was: Charge.State, _ charge: Charge, _ clock: Instant) throws {
         if charge.state != was {
             let isLegal =
                 switch was {
@@ -309,10 +360,10 @@ extension Ledger {
         }
     }
 
-    private mutating func writeSubscription(_ news: News, next: Instant?) {
+    private mutating func writeSubscription(_ news: News) {
         var row = news.row
         row.state = news.becomes
-        row.nextChargeAt = next
+        row.nextChargeAt = news.next
         if news.closes {
             row.periodIndex += 1
             row.periodAt = news.charge?.end ?? row.periodAt
@@ -330,6 +381,10 @@ extension Ledger {
         self[subscription: news.row.id].leaseOwner = nil
         self[subscription: news.row.id].claims = 0
     }
+}
+
+extension Verdict {
+    fileprivate var isWritten: Bool { self == .applied || self == .contradiction }
 }
 
 extension Transition.AttemptChange {

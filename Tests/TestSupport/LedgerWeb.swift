@@ -1,6 +1,7 @@
 package import Billing
 
-/// What the web app may do at any time, with the triggers of `schema.sql` that follow it.
+/// What the web app may do at any time, with the triggers of `schema.sql` that follow it. False: the
+/// database refuses it.
 extension Ledger {
     /// `billing.subscribe()`. Returns the id.
     @discardableResult
@@ -19,7 +20,8 @@ extension Ledger {
         let id = Int64(cards.count + 1)
         cards.append(Card(id: id, customer: customer, key: BillingKey("card\(id)")))
         for row in subscriptions where row.customer == customer {
-            guard row.state == .pastDue || row.state == .suspended, let charge = row.openCharge,
+            guard row.state == .pastDue || row.state == .suspended, row.card == nil,
+                let charge = row.openCharge,
                 !row.attemptOpen, self[charge: charge].state != .held
             else { continue }
             self[subscription: row.id].nextChargeAt =
@@ -33,31 +35,47 @@ extension Ledger {
     }
 
     /// `billing.cancel()`.
-    package mutating func cancel(_ id: Int64, now: Bool, clock: Instant) {
+    @discardableResult
+    package mutating func cancel(_ id: Int64, now: Bool, clock: Instant) -> Bool {
         let row = self[subscription: id]
         let date =
             now ? clock : row.openCharge.map { self[charge: $0].end } ?? row.periodAt
-        update(id, clock) { $0.cancelAt = date }
+        return update(id, clock) { $0.cancelAt = date }
+    }
+
+    /// `billing.change_plan()`, from the next charge on.
+    package mutating func changePlan(_ id: Int64, _ plan: Int) {
+        self[subscription: id].plan = plan
+    }
+
+    /// `billing.change_amount()`, from the next charge on; nil: the plan's again.
+    package mutating func changeAmount(_ id: Int64, _ amount: Won?) {
+        self[subscription: id].amount = amount
     }
 
     /// Takes a cancel back.
-    package mutating func uncancel(_ id: Int64, clock: Instant) {
+    @discardableResult
+    package mutating func uncancel(_ id: Int64, clock: Instant) -> Bool {
         update(id, clock) { $0.cancelAt = nil }
     }
 
-    package mutating func pause(_ id: Int64, clock: Instant) {
+    @discardableResult
+    package mutating func pause(_ id: Int64, clock: Instant) -> Bool {
         update(id, clock) { $0.state = .paused }
     }
 
     /// `billing.resume()`: nothing for a row that runs.
-    package mutating func resume(_ id: Int64, clock: Instant) {
-        let state = self[subscription: id].state
-        guard state == .paused || state == .suspended else { return }
-        update(id, clock) { $0.state = .active }
+    @discardableResult
+    package mutating func resume(_ id: Int64, clock: Instant) -> Bool {
+        switch self[subscription: id].state {
+        case .active, .pastDue: true
+        case .paused, .suspended, .canceled: update(id, clock) { $0.state = .active }
+        }
     }
 
     /// Another card of the customer, or none in particular.
-    package mutating func choose(_ card: Int64?, for id: Int64, clock: Instant) {
+    @discardableResult
+    package mutating func choose(_ card: Int64?, for id: Int64, clock: Instant) -> Bool {
         update(id, clock) { $0.card = card }
     }
 
@@ -75,13 +93,14 @@ extension Ledger {
     /// An update by the web app; one that `billing.follow_subscription()` refuses changes nothing.
     private mutating func update(
         _ id: Int64, _ clock: Instant, _ body: (inout Subscription) -> Void
-    ) {
+    ) -> Bool {
         let old = self[subscription: id]
-        guard old.state != .canceled else { return }
+        guard old.state != .canceled else { return false }
         var new = old
         body(&new)
         follow(old, &new, clock)
         self[subscription: id] = new
+        return true
     }
 
     private func follow(_ old: Subscription, _ new: inout Subscription, _ clock: Instant) {

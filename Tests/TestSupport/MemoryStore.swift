@@ -114,7 +114,7 @@ package actor MemoryStore: Store {
     }
 
     package func release(_ work: [Work]) async throws(StoreError) {
-        ledger.release(work)
+        ledger.release(work, by: Self.worker)
         released += work.map(\.subscription)
         releases.add(work.count)
     }
@@ -131,7 +131,7 @@ package actor MemoryStore: Store {
         if rejected.contains(transition.subscription) { return .rejected }
         let before = ledger
         do {
-            return try ledger.record([transition], at: clocks)[0]
+            return try ledger.record([transition], by: Self.worker, at: clocks)[0]
         } catch {
             ledger = before
             return .rejected

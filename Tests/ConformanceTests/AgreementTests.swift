@@ -1,0 +1,53 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// The memory ledger of the simulation and the SQL of the product are held against each other.
+@Suite(.timeLimit(.minutes(20)))
+struct AgreementTests {
+    /// Lists of a run: `BILLINGD_CONFORMANCE_SEEDS`, or what fits into half a minute on two cores.
+    private static var seeds: Int {
+        ProcessInfo.processInfo.environment["BILLINGD_CONFORMANCE_SEEDS"].flatMap { Int($0) } ?? 60
+    }
+    /// The first seed, to look for something new each night.
+    private static var first: UInt64 {
+        ProcessInfo.processInfo.environment["BILLINGD_CONFORMANCE_FIRST"].flatMap { UInt64($0) }
+            ?? 1
+    }
+    private static let length = 60
+    private static let lanes = 2
+
+    @Test func theLedgerAndTheDatabaseAgreeAfterEveryOperation() async throws {
+        let clock = ContinuousClock.now
+        let seeds = Self.seeds
+        try await withThrowingTaskGroup { group in
+            for lane in 0..<Self.lanes {
+                group.addTask { try await Self.play(lane, of: seeds) }
+            }
+            try await group.waitForAll()
+        }
+        print("\(seeds) lists of \(Self.length) operations in \(ContinuousClock.now - clock)")
+    }
+
+    /// Every list of one lane, on a database of its own.
+    private static func play(_ lane: Int, of seeds: Int) async throws {
+        let conformance = Conformance(postgres: try await PostgresSide())
+        for index in stride(from: lane, to: seeds, by: lanes) {
+            try await play(first + UInt64(index), conformance)
+        }
+        await conformance.postgres.close()
+    }
+
+    private static func play(_ seed: UInt64, _ conformance: Conformance) async throws {
+        let list = Operation.list(seed: seed, count: length)
+        guard let difference = try await conformance.difference(list) else { return }
+        let (short, found) = try await conformance.shrunk(list, difference)
+        Issue.record(
+            """
+            seed \(seed): after \(short.count) of \(list.count) operations
+            \(short.map { "    .\($0)," }.joined(separator: "\n"))
+            the ledger and the database differ:
+            \(found.description)
+            """)
+    }
+}

@@ -1,0 +1,140 @@
+package import Billing
+
+/// `billing.end_hold()`.
+extension Ledger {
+    package enum HoldEnd: Sendable, Hashable {
+        case open, failed
+        /// Only the attempt ends, too old to be sent again; the charge stays held.
+        case held
+        case paid(order: OrderID, paymentKey: String)
+
+        var state: Charge.State {
+            switch self {
+            case .open: .open
+            case .failed: .failed
+            case .held: .held
+            case .paid: .paid
+            }
+        }
+    }
+
+    /// Throws ``Violation`` where the function raises.
+    package mutating func endHold(
+        _ id: Int64, _ end: HoldEnd, by user: String, why: String, at clocks: Clocks
+    ) throws {
+        guard id <= charges.count else { throw Violation(rule: "there is no such charge") }
+        let before = self
+        do {
+            try endHold(self[charge: id], end, user, why, clocks)
+        } catch {
+            self = before
+            throw error
+        }
+    }
+
+    private mutating func endHold(
+        _ charge: Charge, _ end: HoldEnd, _ user: String, _ why: String, _ clocks: Clocks
+    ) throws {
+        let row = self[subscription: charge.subscription]
+        guard charge.state == .held else { throw Violation(rule: "the charge is not held") }
+        guard row.leaseUntil.map({ $0 <= clocks.real }) ?? true else {
+            throw Violation(rule: "the subscription is in a worker's hand")
+        }
+        let isCurrent = row.openCharge == charge.id
+        switch end {
+        case .held: return try endAttempt(charge, isCurrent, clocks.business)
+        case .paid(let order, let paymentKey):
+            try adopt(order, paymentKey, charge.id, clocks.business)
+        case .open, .failed:
+            guard charge.paymentKey == nil else {
+                throw Violation(rule: "the charge has a payment: it can only become paid")
+            }
+            if end == .open, !isCurrent { throw Violation(rule: "its period is over") }
+        }
+        try close(charge, end, "\(user): \(why)", clocks.business)
+        if isCurrent { goOn(row.id, charge, end, clocks.business) }
+        var data = Event.Data(period: charge.period, amount: charge.terms.amount)
+        data.hold = [user, why, charge.reason]
+        if case .paid(_, let paymentKey) = end { data.paymentKey = paymentKey }
+        let type = end == .open ? "released" : end.state.rawValue
+        tell("charge." + type, (row.id, charge.id), data)
+    }
+
+    private mutating func endAttempt(
+        _ charge: Charge, _ isCurrent: Bool, _ clock: Instant
+    ) throws {
+        guard let last = charge.attempts.indices.last, charge.attempts[last].state == .open,
+            charge.attempts[last].openedAt + numbers.lastSendAge <= clock
+        else { throw Violation(rule: "no open attempt that is too old to be sent again") }
+        self[charge: charge.id].attempts[last].state = .refused
+        self[charge: charge.id].attempts[last].finishedAt = clock
+        self[charge: charge.id].attempts[last].code = "NOT_FOUND_PAYMENT"
+        self[charge: charge.id].attempts[last].inDoubt = false
+        guard isCurrent else { return }
+        self[subscription: charge.subscription].lease += 1
+        self[subscription: charge.subscription].attemptOpen = false
+    }
+
+    private mutating func adopt(
+        _ order: OrderID, _ paymentKey: String, _ id: Int64, _ clock: Instant
+    ) throws {
+        let found = self[charge: id].attempts.firstIndex { $0.request.orderID == order }
+        guard let found else { throw Violation(rule: "no attempt of this order id") }
+        var attempt = self[charge: id].attempts[found]
+        if attempt.state != .open, attempt.state != .approved {
+            attempt.contradiction = paymentKey
+        }
+        if attempt.state == .open {
+            attempt.state = .approved
+            attempt.code = "LOOKED_UP"
+        }
+        attempt.finishedAt = attempt.finishedAt ?? clock
+        attempt.inDoubt = false
+        self[charge: id].attempts[found] = attempt
+    }
+
+    private mutating func close(
+        _ charge: Charge, _ end: HoldEnd, _ why: String, _ clock: Instant
+    ) throws {
+        var new = self[charge: charge.id]
+        new.state = end.state
+        new.reason = end == .open ? nil : "\(why) (held: \(charge.reason ?? ""))"
+        if case .paid(_, let paymentKey) = end, new.paymentKey == nil {
+            guard !charges.contains(where: { $0.paymentKey == paymentKey }) else {
+                throw Violation(rule: "charges_payment_key_unique")
+            }
+            new.paymentKey = paymentKey
+        }
+        try guardCharge(from: charge.state, new, clock)
+        self[charge: charge.id] = new
+    }
+
+    private mutating func goOn(_ id: Int64, _ charge: Charge, _ end: HoldEnd, _ clock: Instant) {
+        var row = self[subscription: id]
+        if end == .open {
+            row.nextChargeAt = clock
+        } else if let cancelAt = row.cancelAt, cancelAt <= charge.end {
+            row.nextChargeAt = max(cancelAt, clock)
+        } else if row.state == .canceled || row.state == .paused
+            || row.state == .suspended && end == .failed
+        {
+            row.nextChargeAt = nil
+        } else {
+            row.nextChargeAt = charge.end
+        }
+        if case .paid = end, row.state == .pastDue || row.state == .suspended {
+            row.state = .active
+        }
+        row.lease += 1
+        row.leaseUntil = nil
+        row.leaseOwner = nil
+        row.claims = 0
+        if end != .open {
+            row.periodIndex += 1
+            row.periodAt = charge.end
+            row.openCharge = nil
+            row.attemptOpen = false
+        }
+        self[subscription: id] = row
+    }
+}
