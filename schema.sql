@@ -551,7 +551,7 @@ CREATE TABLE IF NOT EXISTS billing.events (
         'charge.released', 'charge.retried', 'charge.refunded', 'subscription.past_due',
         'subscription.suspended', 'subscription.recovered', 'subscription.canceled',
         'billing_key.dead', 'secret_key.rotating', 'secret_key.rotated', 'secret_key.kept',
-        'database.adopted')),
+        'database.adopted', 'reconcile.finding')),
     subscription_id bigint REFERENCES billing.subscriptions,
     charge_id bigint REFERENCES billing.charges,
     data jsonb NOT NULL DEFAULT '{}'
@@ -559,6 +559,9 @@ CREATE TABLE IF NOT EXISTS billing.events (
 CREATE INDEX IF NOT EXISTS events_occurred ON billing.events USING brin (occurred_at);
 -- What people did by hand, for billingd explain; all other events cost it nothing.
 CREATE INDEX IF NOT EXISTS events_by_hand ON billing.events (subscription_id) WHERE data ? 'by';
+-- A finding is told once, however often its day is compared.
+CREATE UNIQUE INDEX IF NOT EXISTS events_finding_once
+    ON billing.events ((data ->> 'finding')) WHERE type = 'reconcile.finding';
 COMMENT ON TABLE billing.events IS
     'The outbox: written in the transaction that makes it true. LISTEN billing_events, then read '
     'rows after the last event_id you handled. Ids may become visible out of order: look back a little.';
@@ -594,6 +597,78 @@ COMMENT ON COLUMN billing.workers.started_at IS 'Real time of its start.';
 COMMENT ON COLUMN billing.workers.seen_at IS 'Real time of its last sign of life.';
 COMMENT ON COLUMN billing.workers.in_flight IS 'Claims in hand at that time.';
 COMMENT ON COLUMN billing.workers.state IS 'starting, running, stopping, stopped or faulted.';
+
+-- Reconciling: the ledger against the provider's books, day by day in Korea -------------------
+
+CREATE TABLE IF NOT EXISTS billing.reconciliations (
+    day date PRIMARY KEY,
+    next_at timestamptz,
+    worker text,
+    lease_until timestamptz,
+    started_at timestamptz,
+    compared_at timestamptz,
+    failures integer NOT NULL DEFAULT 0,
+    error text,
+    payments bigint,
+    won bigint,
+    refunds bigint,
+    late bigint,
+    foreign_payments bigint,
+    findings bigint,
+    CONSTRAINT reconciliations_compared CHECK (
+        compared_at IS NULL OR (payments IS NOT NULL AND findings IS NOT NULL))
+);
+COMMENT ON TABLE billing.reconciliations IS
+    'One row a Korean day: how the ledger compares with the provider''s list of transactions. Workers '
+    'write it; each finding is an event reconcile.finding. billingd reconcile --day shows them.';
+COMMENT ON COLUMN billing.reconciliations.day IS 'Day in Asia/Seoul, where the provider keeps its books.';
+COMMENT ON COLUMN billing.reconciliations.next_at IS
+    'Business time of the next comparison; null: it was compared often enough.';
+COMMENT ON COLUMN billing.reconciliations.worker IS 'Who compares it, or did last.';
+COMMENT ON COLUMN billing.reconciliations.lease_until IS
+    'End of the claim, on the real clock, kept by every request; null: nobody compares it now.';
+COMMENT ON COLUMN billing.reconciliations.started_at IS 'Business time of the last start.';
+COMMENT ON COLUMN billing.reconciliations.compared_at IS
+    'Business time of the last comparison that came to its end; the numbers are of that one.';
+COMMENT ON COLUMN billing.reconciliations.failures IS 'Comparisons since then that did not.';
+COMMENT ON COLUMN billing.reconciliations.error IS 'Why the last one did not.';
+COMMENT ON COLUMN billing.reconciliations.payments IS 'Payments on which both books agree.';
+COMMENT ON COLUMN billing.reconciliations.won IS 'Their won.';
+COMMENT ON COLUMN billing.reconciliations.refunds IS 'Cancels of the console recorded by it.';
+COMMENT ON COLUMN billing.reconciliations.late IS
+    'Payments that the list did not show, and a look-up did.';
+COMMENT ON COLUMN billing.reconciliations.foreign_payments IS
+    'Payments there under names that are not ours: another system of the same merchant.';
+COMMENT ON COLUMN billing.reconciliations.findings IS 'Things in which the books do not agree.';
+
+CREATE OR REPLACE FUNCTION billing.reconcile_at(day date, times integer DEFAULT 0)
+    RETURNS timestamptz
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT (day + 1)::timestamp AT TIME ZONE 'Asia/Seoul' + interval '2 hours'
+           + times * interval '1 day'
+    $$;
+COMMENT ON FUNCTION billing.reconcile_at(date, integer) IS
+    'When a day is compared, and compared again: two hours after its end in Korea, an hour for the '
+    'lag of the provider''s list and one in which what was unknown at midnight is resolved.';
+
+CREATE OR REPLACE FUNCTION billing.reconcile_days() RETURNS TABLE (day date)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT g::date
+    FROM (
+        SELECT date_trunc('day', (billing.now() - interval '2 hours') AT TIME ZONE 'Asia/Seoul')
+                   AS today,
+               date_trunc('day', (SELECT created_at FROM billing.charges
+                                  ORDER BY charge_id LIMIT 1) AT TIME ZONE 'Asia/Seoul') AS first
+    ) AS b
+    CROSS JOIN generate_series(greatest(b.first, b.today - interval '31 days'),
+        b.today - interval '1 day', interval '1 day') AS g
+    WHERE b.first IS NOT NULL
+    $$;
+COMMENT ON FUNCTION billing.reconcile_days() IS
+    'Korean days that must be compared by now: since the first charge, 31 back at most. Older ones '
+    'are for billingd reconcile --day.';
 
 -- What must never be: kept by triggers against a wrong program --------------------------------
 
@@ -1218,6 +1293,10 @@ CREATE OR REPLACE FUNCTION billing.audit()
     FROM billing.charges AS c JOIN billing.subscriptions AS s USING (subscription_id)
     WHERE c.state = 'open' AND s.next_charge_at IS NULL AND s.state <> 'paused'
       AND s.held_reason IS NULL
+    UNION ALL
+    SELECT 'the ledger agrees with the provider''s books', NULL, NULL,
+           r.findings || ' findings on ' || r.day || ': billingd reconcile --day ' || r.day
+    FROM billing.reconciliations AS r WHERE r.findings > 0
     $$;
 COMMENT ON FUNCTION billing.audit() IS
     'A row for every violated promise; empty means sound. Held charges are not violations: they '
@@ -1532,6 +1611,104 @@ COMMENT ON FUNCTION billing.keep_secret_key(text) IS
     'Takes an unfinished rotation back: the old key stays bound, the pause that the rotation made '
     'ends. Returns the fingerprint that was not bound; null: no rotation was under way.';
 
+-- Reconciling: what it may write ---------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION billing.record_refund(order_id text, payment_key text, refunded bigint)
+    RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    attempt billing.attempts;
+    charge billing.charges;
+    clock timestamptz := billing.now();
+BEGIN
+    PERFORM set_config('synchronous_commit', 'on', true);
+    -- The order of all locks: subscription, charge, attempt.
+    PERFORM FROM billing.subscriptions AS s WHERE s.subscription_id = (
+        SELECT c.subscription_id
+        FROM billing.attempts AS a JOIN billing.charges AS c ON c.charge_id = a.charge_id
+        WHERE a.order_id = record_refund.order_id)
+    FOR NO KEY UPDATE;
+    SELECT c.* INTO charge FROM billing.charges AS c WHERE c.charge_id = (
+        SELECT a.charge_id FROM billing.attempts AS a WHERE a.order_id = record_refund.order_id)
+    FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'order_id: there is no attempt "%"', order_id
+            USING ERRCODE = 'no_data_found';
+    END IF;
+    SELECT a.* INTO attempt FROM billing.attempts AS a
+    WHERE a.order_id = record_refund.order_id FOR NO KEY UPDATE;
+    IF charge.payment_key IS DISTINCT FROM record_refund.payment_key
+        OR attempt.state <> 'approved'
+            AND attempt.contradiction IS DISTINCT FROM record_refund.payment_key
+    THEN
+        RAISE EXCEPTION 'payment_key: charge % was not paid by "%" under order id "%"',
+            charge.charge_id, payment_key, order_id USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF charge.state NOT IN ('paid', 'refunded', 'held') THEN
+        RAISE EXCEPTION 'charge % is %: nothing was paid that could go back', charge.charge_id,
+            charge.state USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    IF refunded IS NULL OR refunded NOT BETWEEN 1 AND charge.amount THEN
+        RAISE EXCEPTION 'refunded: 1 to the % won of charge %, not %', charge.amount,
+            charge.charge_id, refunded USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF refunded < charge.refunded_amount THEN
+        RAISE EXCEPTION 'refunded: charge % has % won refunded already, which cannot become %',
+            charge.charge_id, charge.refunded_amount, refunded
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    IF refunded = charge.refunded_amount THEN
+        RETURN 'repeated';
+    END IF;
+    -- A held charge stays held: its hold ends by a person's hand.
+    UPDATE billing.charges AS c
+    SET state = CASE WHEN c.state = 'paid' THEN 'refunded' ELSE c.state END,
+        refunded_amount = record_refund.refunded, updated_at = clock
+    WHERE c.charge_id = charge.charge_id;
+    INSERT INTO billing.events (type, subscription_id, charge_id, data)
+    VALUES ('charge.refunded', charge.subscription_id, charge.charge_id, jsonb_build_object(
+        'period_index', charge.period_index, 'amount', charge.amount,
+        'payment_key', charge.payment_key, 'refunded_amount', refunded,
+        'refunded_before', coalesce(charge.refunded_amount, 0), 'by', session_user));
+    RETURN 'recorded';
+END
+$$;
+COMMENT ON FUNCTION billing.record_refund(text, text, bigint) IS
+    'Records that the provider shows a cancel of a recorded payment: all won that went back so far. '
+    'Says recorded, or repeated when the ledger said so already. Notes who.';
+
+CREATE OR REPLACE FUNCTION billing.reserve_request() RETURNS double precision
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    per_minute double precision := (SELECT max_requests_per_minute FROM billing.settings);
+    burst double precision := greatest(1, floor(per_minute / 10));
+    rate double precision := greatest(per_minute - burst, 1) / 60;
+    -- Half of the burst is left to charging, which must not wait for a comparison.
+    floor_of_it double precision := greatest(1, burst / 2);
+    there double precision;
+BEGIN
+    IF per_minute IS NULL THEN
+        RETURN 0;
+    END IF;
+    UPDATE billing.request_budget
+    SET requests = least(burst, requests
+            + greatest(0, extract(epoch FROM clock_timestamp() - refilled_at)::float8) * rate),
+        refilled_at = clock_timestamp()
+    RETURNING requests INTO there;
+    IF there < floor_of_it THEN
+        RETURN (floor_of_it - there) / rate;
+    END IF;
+    UPDATE billing.request_budget SET requests = requests - 1;
+    RETURN 0;
+END
+$$;
+COMMENT ON FUNCTION billing.reserve_request() IS
+    'Takes one request for comparing off the fleet''s budget (settings.max_requests_per_minute) and '
+    'says 0, or the seconds to wait before asking again.';
+
 -- Functions for the worker --------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION billing.identity() RETURNS text
@@ -1631,11 +1808,21 @@ GRANT UPDATE (state, anchor_at, period_index, next_charge_at, cycle, anchor_inde
 GRANT UPDATE (state, dead_code) ON billing.billing_keys TO billing_worker;
 GRANT UPDATE ON billing.workers TO billing_worker;
 GRANT UPDATE (requests, refilled_at) ON billing.request_budget TO billing_worker;
+GRANT INSERT (day, next_at), UPDATE (next_at, worker, lease_until, started_at, compared_at,
+    failures, error, payments, won, refunds, late, foreign_payments, findings)
+    ON billing.reconciliations TO billing_worker;
 GRANT EXECUTE ON FUNCTION billing.bind_worker(text), billing.audit(),
     billing.forecast(timestamptz) TO billing_worker;
+GRANT EXECUTE ON FUNCTION billing.reconcile_at(date, integer), billing.reconcile_days(),
+    billing.reserve_request() TO billing_worker, billing_report, billing_admin;
+-- Compare a day again.
+GRANT UPDATE (next_at) ON billing.reconciliations TO billing_admin;
+GRANT EXECUTE ON FUNCTION billing.record_refund(text, text, bigint)
+    TO billing_worker, billing_admin;
 
 GRANT SELECT ON billing.plans, billing.customers, billing.subscriptions, billing.charges,
-    billing.attempts, billing.events, billing.workers TO billing_report, billing_admin;
+    billing.attempts, billing.events, billing.workers, billing.reconciliations
+    TO billing_report, billing_admin;
 GRANT EXECUTE ON FUNCTION billing.forecast(timestamptz), billing.audit()
     TO billing_report, billing_admin;
 GRANT UPDATE (mode, time_zone, paused, paused_reason, clock_offset, max_requests_per_minute,

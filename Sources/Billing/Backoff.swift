@@ -22,6 +22,13 @@ package enum Backoff {
         spread(base: 60, cap: 3_600, tries: number - 1, jitter: jitter)
     }
 
+    /// Wait before a day that could not be compared is tried again, after `failures` in a row: 5 min,
+    /// 15 min, 1 h, 3 h, then every 6 h.
+    package static func reconcile(after failures: Int) -> Duration {
+        let ladder: [Int64] = [300, 900, 3_600, 10_800, 21_600]
+        return .seconds(ladder[min(max(failures, 1), ladder.count) - 1])
+    }
+
     /// Full jitter above half: at least half the step, so that a low draw is no retry at once.
     private static func spread(base: Int, cap: Int, tries: Int, jitter: Double) -> Duration {
         let step = min(cap, base << min(max(tries, 0), 16))

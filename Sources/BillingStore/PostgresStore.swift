@@ -354,7 +354,7 @@ extension PostgresStore {
     }
 
     /// Sorts what went wrong: gone for now, the same for every row, or this row's doing.
-    private static func sorted(_ error: any Error) -> StoreError {
+    static func sorted(_ error: any Error) -> StoreError {
         switch error {
         case let error as StoreError: return error
         case let failure as RowFailure: return sorted(failure.underlying)

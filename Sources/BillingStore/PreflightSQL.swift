@@ -58,7 +58,8 @@ enum PreflightSQL {
             ('billing.billing_keys', 'SELECT'), ('billing.charges', 'SELECT'),
             ('billing.charges', 'INSERT'), ('billing.attempts', 'SELECT'),
             ('billing.attempts', 'INSERT'), ('billing.events', 'INSERT'),
-            ('billing.workers', 'INSERT'), ('billing.workers', 'UPDATE')
+            ('billing.workers', 'INSERT'), ('billing.workers', 'UPDATE'),
+            ('billing.reconciliations', 'SELECT')
         ) AS p (relation, privilege)
         WHERE NOT has_table_privilege(p.relation, p.privilege)
         UNION ALL

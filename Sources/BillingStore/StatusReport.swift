@@ -22,6 +22,20 @@ package struct StatusReport: Sendable, Encodable {
     package var declinedLastHour: [Decline]
     package var nextDue: String?
     package var workers: [Member]
+    package var books: Books
+
+    /// The comparison with the provider's books, day by day in Korea.
+    package struct Books: Sendable, Encodable {
+        /// The newest day that was compared.
+        package var lastDay: String?
+        /// Days that should have been compared half a day ago.
+        package var overdueDays: Int64
+        package var findings: Int64
+        /// The newest days with findings, at most 10.
+        package var findingDays: [String]
+        /// Why the newest day that cannot be compared cannot.
+        package var error: String?
+    }
 
     package struct Decline: Sendable, Encodable {
         package var code: String
@@ -66,6 +80,9 @@ package struct StatusReport: Sendable, Encodable {
                     state: try member.string("state"), inFlight: try member.int64("in_flight"),
                     seenSecondsAgo: try member.double("seen_seconds_ago")))
         }
+        guard let books = try connection.query(StatusSQL.books()).first else {
+            throw PostgresError.decoding("the books say nothing")
+        }
         return StatusReport(
             mode: try row.string("mode"), paused: try row.bool("paused"),
             pausedReason: try row.stringOrNil("paused_reason"),
@@ -77,6 +94,11 @@ package struct StatusReport: Sendable, Encodable {
             suspended: try row.int64("suspended"),
             paidLastHour: try row.int64("paid_last_hour"),
             wonLastHour: try row.int64("won_last_hour"), declinedLastHour: declines,
-            nextDue: try row.timestampOrNil("next_due")?.description, workers: members)
+            nextDue: try row.timestampOrNil("next_due")?.description, workers: members,
+            books: Books(
+                lastDay: try books.stringOrNil("last_day"), overdueDays: try books.int64("overdue"),
+                findings: try books.int64("findings"),
+                findingDays: try books.string("finding_days").split(separator: " ")
+                    .map { String($0) }, error: try books.stringOrNil("error")))
     }
 }

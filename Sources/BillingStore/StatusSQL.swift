@@ -29,6 +29,26 @@ enum StatusSQL {
         """
     }
 
+    /// How the books stand: days that should have been compared half a day ago and were not, findings
+    /// of the days that were, and why the newest that cannot be compared cannot.
+    static func books() -> PostgresQuery {
+        """
+        SELECT
+            (SELECT max(day)::text FROM billing.reconciliations WHERE compared_at IS NOT NULL)
+                AS last_day,
+            (SELECT count(*) FROM billing.reconcile_days() AS d
+             WHERE billing.reconcile_at(d.day) + interval '12 hours' < billing.now()
+               AND NOT EXISTS (SELECT FROM billing.reconciliations AS r
+                               WHERE r.day = d.day AND r.compared_at IS NOT NULL)) AS overdue,
+            (SELECT coalesce(sum(findings), 0)::bigint FROM billing.reconciliations) AS findings,
+            (SELECT coalesce(string_agg(day::text, ' ' ORDER BY day DESC), '') FROM (
+                SELECT day FROM billing.reconciliations WHERE findings > 0
+                ORDER BY day DESC LIMIT 10) AS r) AS finding_days,
+            (SELECT day || ': ' || error FROM billing.reconciliations
+             WHERE error IS NOT NULL ORDER BY day DESC LIMIT 1) AS error
+        """
+    }
+
     static func declines() -> PostgresQuery {
         """
         SELECT coalesce(data ->> 'code', 'unknown') AS code, count(*) AS times

@@ -41,7 +41,7 @@ enum Reply {
     }
 
     /// At most 500 characters, no control characters: it goes into the ledger and to people.
-    fileprivate static func tidy(_ text: String) -> String {
+    static func tidy(_ text: String) -> String {
         String(
             String.UnicodeScalarView(
                 text.unicodeScalars.filter { $0.properties.generalCategory != .control }
@@ -49,7 +49,7 @@ enum Reply {
     }
 
     /// Nesting that a decoder may follow on the stack; a payment has four levels.
-    private static func isShallow(_ body: [UInt8]) -> Bool {
+    static func isShallow(_ body: [UInt8]) -> Bool {
         var depth = 0
         for byte in body {
             switch byte {

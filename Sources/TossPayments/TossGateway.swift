@@ -46,8 +46,24 @@ package struct TossGateway: Gateway {
         guard Self.isLegal(orderID.value, 6...64, extra: "_-") else {
             return .unclear(Answer(code: "ILLEGAL_KEY_OR_ORDER_ID"))
         }
+        return await lookUp("orders/\(orderID.value)", timeout)
+    }
+
+    /// `GET /v1/payments/{paymentKey}`.
+    package func lookUp(paymentKey: String, timeout: Duration) async -> LookUp {
+        guard Self.isLegal(paymentKey, 1...200, extra: "_-") else {
+            return .unclear(Answer(code: "ILLEGAL_PAYMENT_KEY"))
+        }
+        return await lookUp(paymentKey, timeout)
+    }
+
+    private func lookUp(_ payment: String, _ timeout: Duration) async -> LookUp {
         do {
+<<<<<<< HEAD
             return Self.lookUp(try await client.send(get(orderID.value, timeout)))
+=======
+            return lookUp(try await get("/v1/payments/\(payment)", timeout))
+>>>>>>> 6f638e1 (Compare a day of the provider's books with the ledger)
         } catch {
             return .unclear(Self.answer(error))
         }
@@ -88,17 +104,17 @@ package struct TossGateway: Gateway {
         return .unclear(answer)
     }
 
-    private func get(_ order: String, _ timeout: Duration) -> HTTPRequest {
-        HTTPRequest(
-            method: .get, url: "\(endpoint.base)/v1/payments/orders/\(order)", headers: headers,
-            timeout: timeout)
+    func get(_ path: String, _ timeout: Duration) async throws(HTTPError) -> HTTPResponse {
+        try await client.send(
+            HTTPRequest(
+                method: .get, url: "\(endpoint.base)\(path)", headers: headers, timeout: timeout))
     }
 
     private var headers: [(name: String, value: String)] {
         [("Authorization", secretKey.authorization)]
     }
 
-    private static func isLegal(
+    static func isLegal(
         _ text: String, _ length: ClosedRange<Int>, extra: String
     ) -> Bool {
         length.contains(text.utf8.count)
@@ -109,7 +125,7 @@ package struct TossGateway: Gateway {
     }
 
     /// Our own words for what never got an answer.
-    private static func answer(_ error: HTTPError) -> Answer {
+    static func answer(_ error: HTTPError) -> Answer {
         let code =
             switch error.kind {
             case .timeout: error.mayHaveLeft ? "TIMEOUT" : "CONNECT_TIMEOUT"

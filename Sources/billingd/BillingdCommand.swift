@@ -15,8 +15,12 @@ struct BillingdCommand: AsyncParsableCommand {
         version: Version.text,
         subcommands: [
             RunCommand.self, OnceCommand.self, CheckCommand.self, StatusCommand.self,
+<<<<<<< HEAD
             ExplainCommand.self, RetryCommand.self, ReleaseCommand.self, FailCommand.self,
             RotateKeyCommand.self, AdoptDatabaseCommand.self, VersionCommand.self,
+=======
+            ReconcileCommand.self, ReleaseCommand.self, FailCommand.self, VersionCommand.self,
+>>>>>>> 6f638e1 (Compare a day of the provider's books with the ledger)
         ])
 
     static func main() async {

@@ -12,6 +12,8 @@ struct Daemon {
     let store: PostgresStore
     let gateway: TossGateway
     let service: ChargingService
+    /// `billing.workers.worker_id`.
+    let worker: String
     let database: PostgresConfiguration
     let client: HTTPClient
     let isPooled: Bool
@@ -22,7 +24,8 @@ struct Daemon {
     }
 
     init(
-        database options: DatabaseOptions, provider: ProviderOptions, worker: WorkerOptions,
+        database options: DatabaseOptions, provider: ProviderOptions,
+        worker workerOptions: WorkerOptions,
         log: Logger
     ) throws {
         let key = try provider.secretKey()
@@ -32,7 +35,8 @@ struct Daemon {
             worker: "\(LibC.hostName)/\(LibC.processID)/\(UUID().uuidString.prefix(8))",
             host: LibC.hostName, pid: LibC.processID, version: Version.text, mode: mode,
             fingerprint: fingerprint)
-        let configuration = try worker.configuration()
+        let configuration = try workerOptions.configuration()
+        worker = identity.worker
         database = try options.configuration(name: "billingd")
         isPooled = try options.isPooled()
         client = try Self.client(provider, endpoint)
@@ -40,6 +44,22 @@ struct Daemon {
         gateway = TossGateway(endpoint: endpoint, secretKey: key, client: client, log: log)
         service = ChargingService(
             store: store, gateway: gateway, configuration: configuration, logger: log)
+    }
+
+    /// What compares the books of past days. It has a client and a connection of its own: neither
+    /// charging nor a stop waits for it, and both end with the process.
+    func reconciliation(_ provider: ProviderOptions, log: Logger) throws -> ReconcileService {
+        let key = try provider.secretKey()
+        let endpoint = try TossEndpoint(provider.address, mode: key.mode)
+        let (mode, fingerprint) = Self.fingerprint(key)
+        var books = database
+        books.applicationName = "billingd reconcile"
+        return ReconcileService(
+            ledger: PostgresBooks(
+                books, identity: .init(worker: worker, mode: mode, fingerprint: fingerprint)),
+            provider: TossGateway(
+                endpoint: endpoint, secretKey: key, client: try Self.client(provider, endpoint),
+                log: log), logger: log)
     }
 
     static func client(_ provider: ProviderOptions, _ endpoint: TossEndpoint) throws -> HTTPClient {

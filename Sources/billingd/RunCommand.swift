@@ -35,7 +35,8 @@ struct RunCommand: AsyncParsableCommand {
             }
         try await daemon.store.bind()
 
-        // Stopped in the reverse order: claims end first, then the hints, then what tells systemd.
+        // Stopped in the reverse order: comparing ends at once, then claims, then the hints, then what
+        // tells systemd.
         var services: [any Service] = [
             SystemdService(systemd: systemd, service: daemon.service)
         ]
@@ -43,7 +44,7 @@ struct RunCommand: AsyncParsableCommand {
             services.append(
                 HintListener(database: daemon.database, service: daemon.service, log: log))
         }
-        services.append(daemon.service)
+        services += [daemon.service, try daemon.reconciliation(provider, log: log)]
         log.notice(
             "started",
             metadata: [

@@ -29,6 +29,19 @@ struct StatusCommand: AsyncParsableCommand {
         }
     }
 
+    private static func books(_ books: StatusReport.Books) -> [String] {
+        var words = [books.lastDay.map { "compared to \($0)" } ?? "no day compared yet"]
+        if books.findings > 0 {
+            words.append(
+                "\(books.findings) FINDINGS on \(books.findingDays.joined(separator: ", ")): "
+                    + "billingd reconcile --day")
+        }
+        if books.overdueDays > 0 { words.append("\(books.overdueDays) days OVERDUE") }
+        var lines = ["books       " + words.joined(separator: "; ")]
+        if let error = books.error { lines.append("            not compared, \(error)") }
+        return lines
+    }
+
     private static func text(_ report: StatusReport) -> String {
         var lines = [
             "mode        \(report.mode)\(report.paused ? ", PAUSED: \(report.pausedReason ?? "no reason given")" : "")",
@@ -49,6 +62,7 @@ struct StatusCommand: AsyncParsableCommand {
         for decline in report.declinedLastHour {
             lines.append("            \(decline.times) declined with \(decline.code)")
         }
+        lines += Self.books(report.books)
         if report.workers.isEmpty { lines.append("workers     none seen in the last day") }
         for worker in report.workers {
             lines.append(

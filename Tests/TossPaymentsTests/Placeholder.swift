@@ -1,3 +1,0 @@
-import Testing
-
-@Suite struct TossPaymentsPlaceholder { @Test func placeholder() { #expect(Bool(true)) } }
