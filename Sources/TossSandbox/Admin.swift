@@ -29,6 +29,7 @@ extension SandboxState {
         case ("DELETE", "faults", 1):
             faults = []
             return reply(.array([]))
+        case ("PUT", "revoked-keys", 1): return revoke(json)
         case ("PUT", "latency", 1):
             guard let value = json["milliseconds"]?.integer, (0...3_600_000).contains(value) else {
                 return refuse("milliseconds must be from 0 to 3600000")
@@ -117,6 +118,15 @@ extension SandboxState {
         }
         out.raw("]")
         return reply(wanted.isEmpty ? Array("[]".utf8) : out.bytes)
+    }
+
+    /// The secret keys that are refused from now on, as an array; an empty one takes all back.
+    private mutating func revoke(_ json: JSONValue) -> SandboxReply {
+        let wanted = (json.array ?? []).map(\.string)
+        let known = wanted.compactMap { key in secrets.keys.firstIndex { $0 == key } }
+        guard known.count == wanted.count else { return refuse("no such secret key") }
+        secrets.revoked = Set(known)
+        return reply(.array([]))
     }
 
     private mutating func makeAuthKey(_ json: JSONValue) -> SandboxReply {

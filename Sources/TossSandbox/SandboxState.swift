@@ -1,7 +1,7 @@
 /// Everything the sandbox knows. The calls are in extensions, one file each.
 struct SandboxState: Sendable {
     let settings: SandboxProvider.Settings
-    let secrets: SecretKeys
+    var secrets: SecretKeys
     let ids: SandboxIDs
     var clock: SandboxClock
     var switches: Switches

@@ -5,6 +5,8 @@ struct SecretKeys: Sendable {
     let keys: [String]
     /// The whole header of every valid key: the usual request costs one look-up.
     private let headers: [String: Int]
+    /// Keys that were rotated away: refused, while their index stays what idempotency is counted by.
+    var revoked: Set<Int> = []
 
     enum Verdict: Equatable {
         case accepted(Int)
@@ -28,7 +30,7 @@ struct SecretKeys: Sendable {
 
     func check(_ header: String?) -> Verdict {
         guard let header, !header.isEmpty else { return .refused("UNAUTHORIZED_KEY") }
-        if let index = headers[header] { return .accepted(index) }
+        if let index = headers[header] { return verdict(index) }
         guard header.lowercased().hasPrefix("basic "),
             let data = Data(base64Encoded: String(header.dropFirst(6))),
             let text = String(validating: data, as: UTF8.self),
@@ -40,6 +42,10 @@ struct SecretKeys: Sendable {
         guard !key.contains(":") else { return .refused("INCORRECT_BASIC_AUTH_FORMAT") }
         guard Self.isWellFormed(key) else { return .refused("INVALID_API_KEY") }
         guard let index = keys.firstIndex(of: key) else { return .refused("UNAUTHORIZED_KEY") }
-        return .accepted(index)
+        return verdict(index)
+    }
+
+    private func verdict(_ index: Int) -> Verdict {
+        revoked.contains(index) ? .refused("UNAUTHORIZED_KEY") : .accepted(index)
     }
 }

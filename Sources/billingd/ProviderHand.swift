@@ -8,10 +8,11 @@ struct ProviderHand {
     private let endpoint: TossEndpoint
     private let options: ProviderOptions
 
-    init(_ options: ProviderOptions) throws {
+    /// `key`: if it was read before.
+    init(_ options: ProviderOptions, key: SecretKey? = nil) throws {
         self.options = options
-        key = try options.secretKey()
-        endpoint = try TossEndpoint(options.address, mode: key.mode)
+        self.key = try key ?? options.secretKey()
+        endpoint = try TossEndpoint(options.address, mode: self.key.mode)
     }
 
     /// One look-up after another: a person's command must not use up the fleet's limit of requests.

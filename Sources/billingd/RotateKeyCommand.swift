@@ -64,8 +64,8 @@ struct RotateKeyCommand: AsyncParsableCommand {
     }
 
     private func rotate(_ hand: OperatorHand) async throws {
-        let provider = try ProviderHand(provider)
-        let (mode, fingerprint) = Daemon.fingerprint(provider.key)
+        let key = try provider.secretKey()
+        let (mode, fingerprint) = Daemon.fingerprint(key)
         let state = try await hand.keyState(fingerprint)
         guard mode == state.mode else {
             throw OperatorHand.Refusal(
@@ -80,6 +80,7 @@ struct RotateKeyCommand: AsyncParsableCommand {
             tell("the key with fingerprint \(fingerprint) is already bound")
             return
         }
+        let provider = try ProviderHand(provider, key: key)
         try await check(provider)
         try await compareShop(provider, hand)
         try await hand.beginRotation(to: fingerprint, why: why)

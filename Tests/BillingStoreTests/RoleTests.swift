@@ -16,6 +16,7 @@ import Testing
             INSERT INTO billing.billing_keys (customer_key, billing_key)
             SELECT 'customer-1', 'billing-key-x' || n FROM generate_series(1, 200) AS n;
             INSERT INTO billing.events (type, subscription_id) VALUES ('charge.declined', 1);
+            SELECT billing.bind_worker('fingerprint');
             ANALYZE
             """)
         return shop
@@ -127,6 +128,11 @@ import Testing
                 hold_age = '14 days', maximum_attempts = 10
             """,
             "SELECT billing.adopt_database('the other copy was shut down')",
+            "SELECT billing.retry(1, 'asked by phone')", "SELECT billing.keep_secret_key('why')",
+            """
+            SELECT billing.begin_key_rotation('fedcba9876543210', 'the yearly rotation');
+            SELECT billing.end_key_rotation('fedcba9876543210', 'the yearly rotation')
+            """,
             "SELECT billing.cancel(1, 'now')", "SELECT billing.resume(1)",
             "SELECT billing.retry_now(1)",
             "SELECT billing.register_billing_key('customer-2', 'billing-key-2')",
@@ -226,6 +232,11 @@ import Testing
         "retry_now(1)",
     ]
 
+    private static let handFunctions = [
+        "retry(1, 'why')", "begin_key_rotation('fedcba9876543210', 'why')",
+        "end_key_rotation('fedcba9876543210', 'why')", "keep_secret_key('why')",
+    ]
+
     private static let forbidden: [(Role, String)] =
         [
             "SELECT * FROM billing.attempts", "SELECT * FROM billing.workers",
@@ -280,6 +291,9 @@ import Testing
             "UPDATE billing.workers SET state = 'stopped'",
             "SELECT billing.bind_worker('f')", "SELECT billing.adopt_database('why')",
         ].map { (.report, $0) }
+        + [Role.web, .worker, .report].flatMap { role in
+            handFunctions.map { (role, "SELECT billing.\($0)") }
+        }
         + [
             "UPDATE billing.charges SET state = 'paid'",
             "INSERT INTO billing.charges DEFAULT VALUES",

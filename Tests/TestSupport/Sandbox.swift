@@ -33,13 +33,15 @@ package struct Sandbox: Sendable {
     package let port: UInt16
     package var address: String { "http://127.0.0.1:\(port)" }
 
-    /// `folder`: as for ``ChildProcess``.
+    /// `otherKeys`: further secret keys of the same shop. `folder`: as for ``ChildProcess``.
     package init(
-        secretKey: String, latencyMilliseconds: Int = 0, into folder: URL? = nil
+        secretKey: String, otherKeys: [String] = [], latencyMilliseconds: Int = 0,
+        into folder: URL? = nil
     ) async throws {
         let process = try await ChildProcess(
             Checkout.program("toss-sandbox"),
-            ["--secret-key", secretKey, "--latency-ms", "\(latencyMilliseconds)"], into: folder)
+            ([secretKey] + otherKeys).flatMap { ["--secret-key", $0] }
+                + ["--latency-ms", "\(latencyMilliseconds)"], into: folder)
         self.process = process
         try await eventually("the sandbox listens") { process.output.hasSuffix("\n") }
         let number = process.output.split(separator: ":").last?.dropLast()

@@ -13,13 +13,16 @@ struct Stage: Sendable {
     let sandbox: Sandbox
     /// Of this test alone, so that a text which holds it is a leak.
     let secretKey: String
+    /// Another key of the same shop, as after a rotation; the provider takes both.
+    let nextKey: String
 
     /// A provider that takes `latencyMilliseconds` for each charge, and a database with the plan
     /// `monthly` over 14,900 won.
     init(latencyMilliseconds: Int = 0) async throws {
         secretKey = "test_sk_" + Self.random(24)
+        nextKey = "test_sk_" + Self.random(24)
         sandbox = try await Sandbox(
-            secretKey: secretKey, latencyMilliseconds: latencyMilliseconds)
+            secretKey: secretKey, otherKeys: [nextKey], latencyMilliseconds: latencyMilliseconds)
         database = try await TemporaryPostgres.shared.database()
         try await database.run(
             """
