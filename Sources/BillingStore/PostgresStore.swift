@@ -166,6 +166,9 @@ extension PostgresStore {
         } catch  where ids.count == 1 {
             throw RowFailure(subscription: ids[0], underlying: error)
         }
+        if limits.leftOutForWon > 0, locked.count == limit {
+            try takeOpen(limit: limit, identity, connection, &limits, &claim)
+        }
         if isDayOver || limits.leftOutForWon > 0 {
             // Those that fit went; the rest waits for tomorrow or for the operator.
             claim.pausedReason = "settings.max_won_per_day is reached: due charges wait"
@@ -179,6 +182,21 @@ extension PostgresStore {
             claim.wake = .seconds(max(0, min(seconds, 86_400)))
         }
         return claim
+    }
+
+    /// Rows that wait for tomorrow's won filled the claim: open attempts do not wait behind them.
+    private static func takeOpen(
+        limit: Int, _ identity: Identity, _ connection: isolated PostgresConnection,
+        _ limits: inout ClaimLimits, _ claim: inout Claim
+    ) throws {
+        let free = limit - claim.work.count - claim.local.count
+        let locked = try connection.query(ClaimSQL.lock(limit: free, onlyOpen: true))
+        let ids = try Self.together(locked)
+        do {
+            if !ids.isEmpty { try take(ids, identity, connection, &limits, &claim) }
+        } catch  where ids.count == 1 {
+            throw RowFailure(subscription: ids[0], underlying: error)
+        }
     }
 
     /// What the limits leave, locked for the rest of the transaction if there are any.
@@ -228,6 +246,7 @@ extension PostgresStore {
     ) throws {
         var rows = ClaimRows()
         var decided: [(DueSubscription, Step)] = []
+        let spent = limits.spent
         let read = try connection.query(ClaimSQL.read(ids))
         guard read.count == ids.count else {
             // The foreign keys forbid it; somebody went around them.
@@ -241,7 +260,9 @@ extension PostgresStore {
             decided.append((due, step))
         }
         guard !decided.isEmpty else { return }
-        if limits.spent > 0 { _ = try connection.query(LimitSQL.spend(limits.spent)) }
+        if limits.spent > spent {
+            _ = try connection.query(LimitSQL.spend(limits.spent - spent))
+        }
         let written = try connection.query(
             ClaimSQL.write(
                 rows, worker: identity.worker, lease: claim.numbers.lease / .seconds(1),

@@ -69,6 +69,30 @@ import Testing
         await store.close()
     }
 
+    @Test func openAttemptsDoNotWaitBehindRowsThatWaitForTomorrow() async throws {
+        let shop = try await Shop.open()
+        try await Self.subscribe(shop, times: 1)
+        let store = try await Self.store(shop)
+        let work = try #require(try await store.claim(limit: 1).work.first)
+        let (request, _) = try #require(work.sent)
+        let unknown = work.after(
+            .unknown(Answer(code: "TIMEOUT")), of: request, isRepeat: false, tries: 0, jitter: 0)
+        #expect(try await store.record([unknown]) == [.applied])
+        // Older than the open attempt, and more than is left of the day.
+        try await Self.subscribe(shop, times: 3)
+        try await shop.run(
+            """
+            UPDATE billing.settings SET max_won_per_day = 9900 + 5000, clock_offset = '30 minutes';
+            UPDATE billing.subscriptions SET next_charge_at = billing.now() - interval '1 day'
+            WHERE NOT attempt_open
+            """)
+        let claim = try await store.claim(limit: 2)
+        #expect(claim.work.map(\.subscription) == [work.subscription])
+        #expect(claim.work.first?.isResolve == true)
+        #expect(claim.pausedReason?.contains("max_won_per_day") == true)
+        await store.close()
+    }
+
     @Test func requestsOfAMinuteAreABudgetForTheFleet() async throws {
         let shop = try await Shop.open()
         try await Self.subscribe(shop, times: 30)
