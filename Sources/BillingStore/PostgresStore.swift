@@ -107,11 +107,24 @@ package struct PostgresStore: Store {
         }
     }
 
-    /// Binds the secret key and the database's identity if this is the first worker ever.
-    package func bind() async throws(StoreError) {
+    /// Binds the secret key and the database's identity if this is the first worker ever. A database
+    /// that goes away at this very moment is no reason not to start: tried again for `waiting`.
+    package func bind(waiting: Duration = .seconds(60)) async throws(StoreError) {
         let query: PostgresQuery = "SELECT billing.bind_worker(\(identity.fingerprint))"
-        _ = try await translate { () async throws -> Int in
-            try await reports.withConnection { try $0.query(query).count }
+        let deadline = ContinuousClock.now + waiting
+        while true {
+            do throws(StoreError) {
+                _ = try await translate { () async throws -> Int in
+                    try await reports.withConnection { try $0.query(query).count }
+                }
+                return
+            } catch {
+                guard case .unavailable(let reason, _) = error, ContinuousClock.now < deadline
+                else { throw error }
+                log.warning(
+                    "the database was lost; trying again", metadata: ["error": "\(reason)"])
+                try? await ContinuousClock().sleep(for: .milliseconds(500))
+            }
         }
     }
 

@@ -81,6 +81,13 @@ package struct Preflight: Sendable {
                 findings += try self.settings(settings)
             }
             findings += try privileges(connection.query(PreflightSQL.privileges()), role)
+        } catch let error as PostgresError where error.isConnectionLost {
+            // What was seen before says nothing of the server that comes back.
+            return [
+                Finding(
+                    subject: "database", text: error.description,
+                    mend: "is PostgreSQL up, and DATABASE_URL (or PG*) right?")
+            ]
         } catch {
             findings.append(
                 Finding(
