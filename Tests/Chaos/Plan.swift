@@ -128,14 +128,15 @@ struct Plan: Sendable {
             #""action":"executeAndFail""#,
             #""action":"executeAndFail","code":"FAILED_DB_PROCESSING","remembers":false"#,
             #""action":"executeAndFail","code":"IDEMPOTENT_REQUEST_PROCESSING","remembers":false"#,
-            #""action":"refuse","code":"MAINTAINED_METHOD""#,
+            // Not MAINTAINED_METHOD: the provider keeps a 400 under the key. Lost on its way, it is
+            // replayed to every repeat, and the charge is held after two weeks, as it must be.
             #""action":"refuse","code":"TOO_MANY_REQUESTS""#,
             #""action":"refuse","code":"FAILED_INTERNAL_SYSTEM_PROCESSING""#,
             #""action":"latency","milliseconds":0,"toMilliseconds":1600"#,
             #""action":"latency","milliseconds":0,"toMilliseconds":300"#,
         ]
         return (0..<2 + dice.below(4)).map { _ in
-            "{\(dice.among(kinds)),\"every\":\(4 + dice.below(20))}"
+            "{\(dice.among(kinds)),\"every\":\(3 + dice.below(14))}"
         }
     }
 }
