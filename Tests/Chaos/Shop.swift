@@ -53,6 +53,7 @@ struct Shop: Sendable {
     /// of its own; one in eight has a card that declines.
     mutating func subscribe(_ count: Int, over spread: Duration, _ dice: inout Dice) async throws {
         var cards: [Card] = []
+        var seconds: [Card] = []
         var starts: [Double] = []
         var amounts: [Int64] = []
         for _ in 0..<count {
@@ -62,13 +63,14 @@ struct Shop: Sendable {
                 customerKey: customer, billingKey: dice.text(43), script: Self.script(kind))
             cards.append(card)
             if card.script?.first?.hasPrefix("INVALID_") == true {
-                newCards.append(Card(customerKey: customer, billingKey: dice.text(43)))
+                seconds.append(Card(customerKey: customer, billingKey: dice.text(43)))
             }
             starts.append(dice.seconds(0...max(1, spread / .seconds(1))) / .seconds(1))
             amounts.append(1_000 + Int64(dice.below(90_000)))
         }
-        billingKeys.formUnion((cards + newCards).map(\.billingKey))
-        for slice in Self.slices(of: cards + newCards, 1_000) {
+        newCards += seconds
+        billingKeys.formUnion((cards + seconds).map(\.billingKey))
+        for slice in Self.slices(of: cards + seconds, 1_000) {
             let json = String(decoding: try JSONEncoder().encode(slice), as: UTF8.self)
             try sandbox.call("POST", "billing-keys", json)
         }
