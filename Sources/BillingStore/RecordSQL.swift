@@ -203,7 +203,7 @@ enum RecordSQL {
             FROM (SELECT DISTINCT ON (billing_key_id) billing_key_id, code, subscription_id,
                          charge_id
                   FROM effect WHERE verdict = 'applied' AND kills_key
-                  ORDER BY billing_key_id) AS e
+                  ORDER BY billing_key_id, subscription_id) AS e
             WHERE k.billing_key_id = e.billing_key_id AND k.state = 'active'
             RETURNING k.billing_key_id, k.dead_code, k.customer_key, e.subscription_id, e.charge_id
         ), subscription_written AS (
@@ -222,7 +222,10 @@ enum RecordSQL {
                 claims = CASE WHEN e.holds THEN 0 ELSE s.claims END
             FROM planned AS e
             WHERE s.subscription_id = e.subscription_id
-              AND (e.holds OR e.verdict IN ('applied', 'contradiction'))
+              -- The news of a charge that is over changes nothing here, and a canceled row may not
+              -- be touched any more.
+              AND (e.holds OR e.verdict = 'applied'
+                   OR e.verdict = 'contradiction' AND e.open_charge = e.charge_id)
         ), told AS (
             INSERT INTO billing.events (type, subscription_id, charge_id, data)
             SELECT v.type, e.subscription_id, e.charge_id, jsonb_strip_nulls(jsonb_build_object(

@@ -120,6 +120,18 @@ extension StoreTests {
             #expect(try await stage.value("SELECT payment_key FROM billing.charges") == "pay-1")
         }
 
+        @Test func aSecondPaymentHoldsTheChargeOfACanceledSubscriptionToo() async throws {
+            let (stage, old, new) = try await overtaken()
+            try await stage.record(old.approved("pay-1"))
+            try await stage.web("SELECT billing.cancel(1, 'now')")
+            try await stage.expire()
+            try await stage.record(try await stage.local())
+            #expect(try await stage.story().hasPrefix("canceled 1, never"))
+            try await stage.record(new.after(.found(try new.payment("pay-2"))), .contradiction)
+            #expect(try await stage.story().contains("held contradiction: payment pay-2"))
+            #expect(try await stage.story().hasPrefix("canceled 1, never"))
+        }
+
         @Test func newsOfAnotherSubscriptionsChargeFindNothing() async throws {
             let stage = try await StoreStage()
             try await stage.subscribe(2)
