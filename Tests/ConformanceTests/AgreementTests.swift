@@ -5,9 +5,11 @@ import Testing
 /// The memory ledger of the simulation and the SQL of the product are held against each other.
 @Suite(.timeLimit(.minutes(20)))
 struct AgreementTests {
+    private static let usual = 120
     /// Lists of a run: `BILLINGD_CONFORMANCE_SEEDS`, or what fits into half a minute on two cores.
     private static var seeds: Int {
-        ProcessInfo.processInfo.environment["BILLINGD_CONFORMANCE_SEEDS"].flatMap { Int($0) } ?? 60
+        ProcessInfo.processInfo.environment["BILLINGD_CONFORMANCE_SEEDS"].flatMap { Int($0) }
+            ?? usual
     }
     /// The first seed, to look for something new each night.
     private static var first: UInt64 {
@@ -20,27 +22,38 @@ struct AgreementTests {
     @Test func theLedgerAndTheDatabaseAgreeAfterEveryOperation() async throws {
         let clock = ContinuousClock.now
         let seeds = Self.seeds
-        try await withThrowingTaskGroup { group in
+        let coverage = try await withThrowingTaskGroup(of: Coverage.self) { group in
             for lane in 0..<Self.lanes {
                 group.addTask { try await Self.play(lane, of: seeds) }
             }
-            try await group.waitForAll()
+            return try await group.reduce(into: Coverage()) { $0.merge($1) }
+        }
+        for (name, count) in coverage.counts.sorted(by: { $0.key < $1.key }) {
+            print("  \(name): \(count)")
+        }
+        if seeds >= Self.usual {
+            let missing = Coverage.required.filter { coverage.counts[$0] == nil }
+            #expect(missing.isEmpty, "never seen in \(seeds) lists: \(missing)")
         }
         print("\(seeds) lists of \(Self.length) operations in \(ContinuousClock.now - clock)")
     }
 
     /// Every list of one lane, on a database of its own.
-    private static func play(_ lane: Int, of seeds: Int) async throws {
+    private static func play(_ lane: Int, of seeds: Int) async throws -> Coverage {
+        var coverage = Coverage()
         let conformance = Conformance(postgres: try await PostgresSide())
         for index in stride(from: lane, to: seeds, by: lanes) {
-            try await play(first + UInt64(index), conformance)
+            try await play(first + UInt64(index), conformance, &coverage)
         }
         await conformance.postgres.close()
+        return coverage
     }
 
-    private static func play(_ seed: UInt64, _ conformance: Conformance) async throws {
+    private static func play(
+        _ seed: UInt64, _ conformance: Conformance, _ coverage: inout Coverage
+    ) async throws {
         let list = Operation.list(seed: seed, count: length)
-        guard let difference = try await conformance.difference(list) else { return }
+        guard let difference = try await conformance.difference(list, &coverage) else { return }
         let (short, found) = try await conformance.shrunk(list, difference)
         Issue.record(
             """

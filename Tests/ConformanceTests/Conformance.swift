@@ -25,7 +25,7 @@ struct Conformance {
 
     /// Nil: they agree after every operation.
     func difference(
-        _ list: [Operation], counting: (Operation, NormalForm) -> Void = { _, _ in }
+        _ list: [Operation], _ coverage: inout Coverage
     ) async throws -> Difference? {
         try await postgres.reset()
         var side = LedgerSide()
@@ -37,9 +37,15 @@ struct Conformance {
             guard ledger == database else {
                 return Difference(index: index, ledger: ledger, postgres: database)
             }
-            counting(operation, ledger)
+            coverage.add(operation, ledger)
         }
+        coverage.add(rows: side.ledger.rows(at: side.clocks))
         return nil
+    }
+
+    func difference(_ list: [Operation]) async throws -> Difference? {
+        var coverage = Coverage()
+        return try await difference(list, &coverage)
     }
 
     /// The shortest list found that still differs, and how.

@@ -82,7 +82,15 @@ extension Operation {
         for index in weights.indices where index >= essentials {
             weights[index] = dice.among([0, weights[index], weights[index], 3 * weights[index]])
         }
-        let favourites = (0..<4).map { _ in dice.among(News.allCases) }
+        // What the provider of this history is like.
+        let favourites = dice.among([
+            [.approved, .soft], [.unknown, .absent, .absent], [.unknown, .absent, .absent],
+            [.hard, .soft, .approved],
+            [.refused, .notSent],
+            [.approvedUnderAnothersKey, .approved, .unknown],
+            [.approvedUnderAnothersKey, .soft],
+            (0..<4).map { _ in dice.among(News.allCases) },
+        ])
         var list = [subscribe(customer: 0, plan: dice.below(3), in: 0)]
         while list.count < count {
             var pick = dice.below(weights.reduce(0, +))
@@ -90,22 +98,37 @@ extension Operation {
                 pick -= weight
                 return pick < 0
             }
-            list.append(make(kind ?? 0, &dice, favourites))
+            if kind == 1 {
+                list += round(&dice, favourites)
+            } else {
+                list.append(make(kind ?? 0, &dice, favourites))
+            }
         }
         return list
     }
 
-    /// By the number of ``make(_:_:_:)``; the first six are in every history.
+    /// By the number of ``make(_:_:_:)``, and 1 a ``round(_:_:)``; the first six are in every history.
     private static let essentials = 6
     private static let weights = [
-        24, 24, 10, 9, 7, 4, 2, 2, 3, 2, 2, 2, 4, 2, 2, 3, 2, 2, 3, 1, 1, 2, 1, 4,
+        8, 44, 6, 8, 5, 5, 2, 2, 2, 2, 1, 3, 3, 2, 2, 3, 1, 2, 3, 1, 1, 2, 1, 4,
     ]
+
+    /// What workers do all day: time goes by, a claim, its news. Or none.
+    private static func round(_ dice: inout Dice, _ favourites: [News]) -> [Operation] {
+        var round: [Operation] = []
+        if dice.chance(70) { round.append(.pass(seconds: span(&dice))) }
+        if dice.chance(40) { round.append(.elapse(steps: 4)) }
+        round.append(.claim(worker: 1 + dice.below(2), limit: dice.among([1, 2, 10, 10])))
+        if dice.chance(85) {
+            round.append(.recordAll((0..<3).map { _ in news(&dice, favourites) }))
+        }
+        return round
+    }
 
     private static func make(_ kind: Int, _ dice: inout Dice, _ favourites: [News]) -> Operation {
         let some = dice.below(8)
         switch kind {
         case 0: return .claim(worker: 1 + dice.below(2), limit: dice.among([1, 2, 10, 10]))
-        case 1: return .recordAll((0..<3).map { _ in news(&dice, favourites) })
         case 2: return .pass(seconds: span(&dice))
         case 3:
             return .record(
@@ -150,7 +173,7 @@ extension Operation {
     }
 
     private static func news(_ dice: inout Dice, _ favourites: [News]) -> News {
-        dice.chance(50) ? dice.among(favourites) : dice.among(News.allCases)
+        dice.chance(75) ? dice.among(favourites) : dice.among(News.allCases)
     }
 
     private static func span(_ dice: inout Dice) -> Int {

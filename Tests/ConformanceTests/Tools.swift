@@ -86,6 +86,7 @@ enum Tools {
         SET session_replication_role = replica;
         SET search_path = public;
         SET TimeZone = 'UTC';
+        SET jit = off;
         TRUNCATE billing.events, billing.attempts, billing.charges, billing.subscriptions,
             billing.billing_keys, billing.customers, billing.plans RESTART IDENTITY CASCADE;
         DELETE FROM billing.settings;

@@ -61,10 +61,12 @@ extension Ledger {
     mutating func admits(_ step: Step, _ allowance: inout Allowance) -> Bool {
         guard case .ask(let task, let opensAttempt) = step.action else { return true }
         var won: Int64 = 0
-        if opensAttempt, case .send(let request, _, _, _) = task { won = request.amount.value }
-        if let left = allowance.won, won > left {
-            allowance.leftOutForWon += 1
-            return false
+        if opensAttempt, case .send(let request, _, _, _) = task {
+            won = request.amount.value
+            if let left = allowance.won, won > left {
+                allowance.leftOutForWon += 1
+                return false
+            }
         }
         if let left = allowance.requests {
             guard min(Double(task.requestCount), limits.burst) <= left else {
