@@ -177,11 +177,11 @@ CREATE OR REPLACE FUNCTION billing.is_dunning(dunning interval[]) RETURNS boolea
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
     SELECT coalesce(array_ndims(dunning), 1) = 1 AND coalesce(cardinality(dunning), 0) <= 15
-       AND coalesce((SELECT bool_and(rung IS NOT NULL AND rung >= '1 hour' AND rung <= '60 days')
+       AND coalesce((SELECT bool_and(rung IS NOT NULL AND rung >= '1 day' AND rung <= '60 days')
                      FROM unnest(dunning) AS rung), true)
     $$;
 COMMENT ON FUNCTION billing.is_dunning(interval[]) IS
-    'At most 15 rungs, each between 1 hour (the gap between names) and 60 days.';
+    'At most 15 rungs, each between 1 day and 60 days: at most one decline a day.';
 
 CREATE OR REPLACE FUNCTION billing.is_order_name(name text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -240,7 +240,7 @@ CREATE TABLE IF NOT EXISTS billing.plans (
     cycle interval NOT NULL CONSTRAINT "cycle: whole months or whole days, more than 0" CHECK (billing.is_cycle(cycle)),
     time_zone text,
     dunning interval[] NOT NULL DEFAULT '{1 day,3 days,5 days,7 days}'
-        CONSTRAINT "dunning: at most 15 steps of 1 hour to 60 days" CHECK (billing.is_dunning(dunning)),
+        CONSTRAINT "dunning: at most 15 steps of 1 day to 60 days" CHECK (billing.is_dunning(dunning)),
     on_exhausted text NOT NULL DEFAULT 'suspend'
         CONSTRAINT "on_exhausted: suspend or cancel" CHECK (on_exhausted IN ('suspend', 'cancel')),
     catch_up text NOT NULL DEFAULT 'latest'
@@ -342,6 +342,7 @@ CREATE TABLE IF NOT EXISTS billing.subscriptions (
     anchor_index integer NOT NULL DEFAULT 0,
     period_at timestamptz NOT NULL,
     resumed_at timestamptz,
+    asked_at timestamptz,
     held_reason text,
     open_charge_id bigint,
     attempt_open boolean NOT NULL DEFAULT false,
@@ -390,6 +391,9 @@ COMMENT ON COLUMN billing.subscriptions.anchor_index IS 'period_index that start
 COMMENT ON COLUMN billing.subscriptions.period_at IS 'Start of period period_index.';
 COMMENT ON COLUMN billing.subscriptions.resumed_at IS
     'End of the last pause or suspension: periods that began before it are skipped.';
+COMMENT ON COLUMN billing.subscriptions.asked_at IS
+    'When a person last asked for its open charge to be tried: that does not wait for the day after '
+    'the last decline.';
 COMMENT ON COLUMN billing.subscriptions.held_reason IS
     'The row itself makes no sense and was set aside: why. billing.resume() tries again.';
 COMMENT ON COLUMN billing.subscriptions.open_charge_id IS 'Its open or held charge, if any.';
@@ -451,7 +455,8 @@ COMMENT ON COLUMN billing.charges.order_name IS 'The plan''s name, frozen.';
 COMMENT ON COLUMN billing.charges.state IS
     'open; paid; failed (reason exhausted, superseded, canceled, no_card); skipped (missed, '
     'paused); held: a person must look; refunded: paid and then cancelled at the provider.';
-COMMENT ON COLUMN billing.charges.reason IS 'Why it failed, was skipped or is held.';
+COMMENT ON COLUMN billing.charges.reason IS
+    'Why it failed, was skipped or is held; of an open one: why it waits, if not for its ladder.';
 COMMENT ON COLUMN billing.charges.paid_at IS 'When the provider approved it.';
 COMMENT ON COLUMN billing.charges.payment_key IS 'The provider''s id of the payment.';
 COMMENT ON COLUMN billing.charges.receipt_url IS 'The provider''s receipt.';
@@ -500,6 +505,9 @@ CREATE TABLE IF NOT EXISTS billing.attempts (
 ) WITH (fillfactor = 85);
 -- For max_won_per_day: rows come in the order of opened_at, so that a few blocks a day are read.
 CREATE INDEX IF NOT EXISTS attempts_opened ON billing.attempts USING brin (opened_at);
+-- For the budget of a billing key: open ones first, then the newest declines.
+CREATE INDEX IF NOT EXISTS attempts_of_key
+    ON billing.attempts (billing_key_id, finished_at DESC) WHERE state IN ('open', 'declined');
 CREATE UNIQUE INDEX IF NOT EXISTS attempts_one_open
     ON billing.attempts (charge_id) WHERE state = 'open';
 CREATE INDEX IF NOT EXISTS attempts_contradicted
@@ -918,6 +926,7 @@ BEGIN
         IF OLD.held_reason IS NULL THEN
             NEW.resumed_at := clock;
         END IF;
+        NEW.asked_at := clock;
         IF NEW.open_charge_id IS NULL THEN
             NEW.next_charge_at := NEW.period_at;
         ELSE
@@ -1147,7 +1156,7 @@ DECLARE
     is_due boolean;
 BEGIN
     UPDATE billing.subscriptions AS s
-    SET next_charge_at = least(s.next_charge_at, billing.now())
+    SET next_charge_at = least(s.next_charge_at, billing.now()), asked_at = billing.now()
     FROM billing.charges AS c
     WHERE s.subscription_id = retry_now.subscription_id AND c.charge_id = s.open_charge_id
       AND c.state = 'open' AND NOT s.attempt_open AND s.state IN ('past_due', 'suspended');
@@ -1407,6 +1416,7 @@ BEGIN
             period_at = CASE WHEN becomes = 'open' THEN s.period_at ELSE charge.period_end END,
             open_charge_id = CASE WHEN becomes = 'open' THEN s.open_charge_id END,
             attempt_open = becomes = 'open' AND s.attempt_open,
+            asked_at = CASE WHEN becomes = 'open' THEN clock ELSE s.asked_at END,
             next_charge_at = CASE
                 WHEN becomes = 'open' THEN clock
                 WHEN s.cancel_at <= charge.period_end THEN greatest(s.cancel_at, clock)
@@ -1459,7 +1469,7 @@ BEGIN
     IF owner.next_charge_at <= clock THEN
         RETURN false;
     END IF;
-    UPDATE billing.subscriptions AS s SET next_charge_at = clock
+    UPDATE billing.subscriptions AS s SET next_charge_at = clock, asked_at = clock
     WHERE s.subscription_id = owner.subscription_id;
     INSERT INTO billing.events (type, subscription_id, charge_id, data)
     VALUES ('charge.retried', owner.subscription_id, charge.charge_id,
@@ -1711,6 +1721,22 @@ COMMENT ON FUNCTION billing.reserve_request() IS
 
 -- Functions for the worker --------------------------------------------------------------------
 
+CREATE OR REPLACE FUNCTION billing.key_declines(of_key bigint)
+    RETURNS TABLE (used bigint, free_at timestamptz)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    SELECT count(*) FILTER (WHERE r.finished_at IS NULL
+               OR r.finished_at > billing.now() - interval '720 hours'),
+           CASE WHEN count(*) = 15
+               THEN min(coalesce(r.finished_at, billing.now())) + interval '720 hours' END
+    FROM (SELECT a.finished_at FROM billing.attempts AS a
+          WHERE a.billing_key_id = of_key AND a.state IN ('open', 'declined')
+          ORDER BY a.finished_at DESC LIMIT 15) AS r
+    $$;
+COMMENT ON FUNCTION billing.key_declines(bigint) IS
+    'Declined attempts of a billing key in 30 days, open ones included, at most 15: no more are made '
+    'before free_at.';
+
 CREATE OR REPLACE FUNCTION billing.identity() RETURNS text
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
@@ -1811,6 +1837,8 @@ GRANT UPDATE (requests, refilled_at) ON billing.request_budget TO billing_worker
 GRANT INSERT (day, next_at), UPDATE (next_at, worker, lease_until, started_at, compared_at,
     failures, error, payments, won, refunds, late, foreign_payments, findings)
     ON billing.reconciliations TO billing_worker;
+GRANT EXECUTE ON FUNCTION billing.key_declines(bigint)
+    TO billing_worker, billing_report, billing_admin;
 GRANT EXECUTE ON FUNCTION billing.bind_worker(text), billing.audit(),
     billing.forecast(timestamptz) TO billing_worker;
 GRANT EXECUTE ON FUNCTION billing.reconcile_at(date, integer), billing.reconcile_days(),

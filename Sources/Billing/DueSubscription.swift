@@ -19,6 +19,8 @@ package struct DueSubscription: Sendable {
     package var cancelAt: Instant?
     /// When a pause or suspension ended: periods that began before it are skipped.
     package var resumedAt: Instant?
+    /// When a person last asked for the open charge to be tried: `retry_now`, `resume`, a release.
+    package var askedAt: Instant?
     package var periodIndex: Int
     package var periodStart: Instant
     package var periodEnd: Instant
@@ -53,9 +55,12 @@ package struct DueSubscription: Sendable {
     package struct Card: Hashable, Sendable {
         package var id: Int64
         package var billingKey: BillingKey
-        package init(id: Int64, billingKey: BillingKey) {
+        /// When the budget of declines of this key has room again; nil: it has.
+        package var freeAt: Instant?
+        package init(id: Int64, billingKey: BillingKey, freeAt: Instant? = nil) {
             self.id = id
             self.billingKey = billingKey
+            self.freeAt = freeAt
         }
     }
 
@@ -135,7 +140,8 @@ package struct DueSubscription: Sendable {
 
     package init(
         id: SubscriptionID, lease: LeaseNumber, silentClaims: Int = 1, state: State = .active,
-        now: Instant, cancelAt: Instant? = nil, resumedAt: Instant? = nil, periodIndex: Int = 0,
+        now: Instant, cancelAt: Instant? = nil, resumedAt: Instant? = nil, askedAt: Instant? = nil,
+        periodIndex: Int = 0,
         periodStart: Instant, periodEnd: Instant, orderPrefix: String, customerKey: CustomerKey,
         terms: Terms, catchUp: CatchUp = .latest, dunningSteps: Int = 4, card: Card?,
         problem: String? = nil, looksFirst: Bool = false, charge: OpenCharge? = nil
@@ -147,6 +153,7 @@ package struct DueSubscription: Sendable {
         self.now = now
         self.cancelAt = cancelAt
         self.resumedAt = resumedAt
+        self.askedAt = askedAt
         self.periodIndex = periodIndex
         self.periodStart = periodStart
         self.periodEnd = periodEnd

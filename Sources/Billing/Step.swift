@@ -61,6 +61,7 @@ package struct Step: Hashable, Sendable {
         guard let card = row.card else {
             return local(standing: .suspended, next: .periodEnd, opens: opens)
         }
+        if let wait = keyWait(row, card) { return Step(opensCharge: opens, action: .write(wait)) }
         let request = request(row, terms: terms, card: card, number: 1)
         let task = ProviderTask.send(
             request, earlier: row.looksFirst ? names(row, through: numbers.maximumAttempts) : [],
@@ -76,6 +77,9 @@ package struct Step: Hashable, Sendable {
         if row.state == .paused { return local(next: .never) }
         if let problem = row.problem { return hold(problem) }
         if row.periodEnd <= row.now, row.catchUp != .each || row.card == nil {
+            if let card = row.card, keyWait(row, card) != nil {
+                return local(.failed(.superseded), standing: .pastDue, next: .advance)
+            }
             return row.state == .active
                 ? local(.skipped(.missed), next: .advance)
                 : local(.failed(.noCard), standing: .exhausted, next: .advance)
@@ -141,6 +145,10 @@ package struct Step: Hashable, Sendable {
         if let finished = attempt.finishedAt, row.now < finished + rest {
             return local(next: .at(finished + rest))
         }
+        if let date = declineRest(row, attempt, card) {
+            return local(next: .at(min(date, row.periodEnd)))
+        }
+        if let wait = keyWait(row, card) { return Step(opensCharge: false, action: .write(wait)) }
         let next = request(
             row, terms: charge.terms, card: card, number: attempt.request.number + 1)
         let task = ProviderTask.send(
@@ -160,6 +168,30 @@ package struct Step: Hashable, Sendable {
             names(row, before: attempt.request.number + 1, numbers), amount: charge.terms.amount,
             reason: reason)
         return Step(opensCharge: false, action: .ask(task, opensAttempt: false))
+    }
+
+    // MARK: Budgets of declines
+
+    /// When the day after a decline is over, if it is not. Another card, or a person who asked since,
+    /// need not wait for it.
+    private static func declineRest(
+        _ row: DueSubscription, _ attempt: DueSubscription.LastAttempt, _ card: DueSubscription.Card
+    ) -> Instant? {
+        guard attempt.state == .declined, attempt.request.billingKeyID == card.id,
+            let finished = attempt.finishedAt, row.now < finished + FleetNumbers.declineRest
+        else { return nil }
+        if let asked = row.askedAt, asked >= finished { return nil }
+        return finished + FleetNumbers.declineRest
+    }
+
+    /// Waiting until the card's budget has room, or for the period's end, which ends the charge by
+    /// the normal rules.
+    private static func keyWait(
+        _ row: DueSubscription, _ card: DueSubscription.Card
+    ) -> Decision? {
+        guard let freeAt = card.freeAt, row.now < freeAt else { return nil }
+        let date = row.now < row.periodEnd ? min(freeAt, row.periodEnd) : freeAt
+        return Decision(chargeChange: .waits(.keyDeclines), standing: nil, next: .at(date))
     }
 
     // MARK: Pieces

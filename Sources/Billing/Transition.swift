@@ -37,6 +37,14 @@ package struct Transition: Hashable, Sendable {
         case failed(FailReason)
         case skipped(SkipReason)
         case held(String)
+        /// Stays open and waits: why (`charges.reason`).
+        case waits(WaitReason)
+    }
+
+    /// Why an open charge is not tried before its next date.
+    package enum WaitReason: String, Hashable, Sendable {
+        /// Its card was declined too often; see ``FleetNumbers/keyDeclines``.
+        case keyDeclines = "waits: the card was declined 15 times in 30 days"
     }
 
     /// Why a period was not charged (`charges.reason`).

@@ -32,29 +32,33 @@ struct ClaimLimits {
         max(Double(perMinute) - burst(perMinute), 1) / 60
     }
 
-    /// Whether `step` may be taken; if so, what it takes is taken off.
-    mutating func admit(_ step: Step) -> Bool {
+    /// Whether `step` fits.
+    mutating func admits(_ step: Step) -> Bool {
         guard case .ask(let task, let opensAttempt) = step.action else { return true }
-        if let won, opensAttempt, case .send(let request, _, _, _) = task {
-            guard request.amount.value <= won else {
-                leftOutForWon += 1
-                return false
-            }
+        if let won, opensAttempt, case .send(let request, _, _, _) = task,
+            request.amount.value > won
+        {
+            leftOutForWon += 1
+            return false
         }
+        // More than any burst: let through alone, and paid for by the wait that follows.
+        if let requests, min(Double(task.requests), burst) > requests {
+            leftOutForRequests += 1
+            return false
+        }
+        return true
+    }
+
+    /// Takes off what `step`, which fits, may come to.
+    mutating func take(_ step: Step) {
+        guard case .ask(let task, let opensAttempt) = step.action else { return }
         if let requests {
-            // More than any burst: let through alone, and paid for by the wait that follows.
-            let cost = min(Double(task.requests), burst)
-            guard cost <= requests else {
-                leftOutForRequests += 1
-                return false
-            }
             self.requests = requests - Double(task.requests)
             spent += Double(task.requests)
         }
         if let won, opensAttempt, case .send(let request, _, _, _) = task {
             self.won = won - request.amount.value
         }
-        return true
     }
 
     /// Until a request may be sent again; nil: that is no matter of time.

@@ -75,7 +75,7 @@ enum ClaimSQL {
             s.subscription_id, s.lease_no + 1 AS lease_no, s.claims + 1 AS claims, s.state,
             b.clock AS now,
             (SELECT t.look_first_until > now() FROM billing.settings AS t) IS TRUE AS looks_first,
-            s.cancel_at, s.resumed_at, s.period_index, s.period_at,
+            s.cancel_at, s.resumed_at, s.asked_at, s.period_index, s.period_at,
             coalesce(c.period_end, billing.period_start(
                 e.anchor_at, e.cycle, s.period_index + 1 - e.anchor_index, z.time_zone))
                 AS period_end,
@@ -84,7 +84,8 @@ enum ClaimSQL {
             coalesce(s.amount, p.amount) AS amount,
             least(p.tax_free_amount, coalesce(s.amount, p.amount)) AS tax_free_amount,
             p.name AS order_name, p.catch_up, coalesce(cardinality(p.dunning), 0) AS dunning_steps,
-            k.billing_key_id AS card_id, k.key AS card_key,
+            k.billing_key_id AS card_id, k.key AS card_key, d.used AS card_used,
+            d.free_at AS card_free_at,
             CASE
                 WHEN NOT billing.is_order_name(p.name) THEN
                     'plans.name is no order name: 1 to 100 characters, no control characters'
@@ -137,8 +138,25 @@ enum ClaimSQL {
               AND (s.billing_key_id IS NULL OR x.billing_key_id = s.billing_key_id)
             ORDER BY x.billing_key_id DESC LIMIT 1
         ) AS k ON true
+        CROSS JOIN LATERAL billing.key_declines(k.billing_key_id) AS d
         WHERE s.subscription_id = ANY (\(subscriptions))
         ORDER BY s.subscription_id
+        """
+    }
+
+    /// One claim at a time may look at what these billing keys have used of their budgets.
+    static func lockKeys(_ keys: [Int64]) -> PostgresQuery {
+        """
+        SELECT pg_advisory_xact_lock(hashtextextended('billing.billing_keys', k))
+        FROM unnest(\(keys)) AS k
+        """
+    }
+
+    /// What they have used by now: a statement of its own, whose snapshot is taken after the locks.
+    static func keyDeclines(_ keys: [Int64]) -> PostgresQuery {
+        """
+        SELECT k AS billing_key_id, d.used, d.free_at
+        FROM unnest(\(keys)) AS k CROSS JOIN LATERAL billing.key_declines(k) AS d
         """
     }
 
@@ -198,7 +216,7 @@ enum ClaimSQL {
             FROM work AS w WHERE w.resends AND a.charge_id = w.of_charge AND a.attempt_no = w.attempt_no
         ), numbered AS (
             UPDATE billing.charges AS c
-            SET attempt_no = w.attempt_no, updated_at = billing.now()
+            SET attempt_no = w.attempt_no, reason = NULL, updated_at = billing.now()
             FROM input AS w
             WHERE w.opens_attempt AND NOT w.opens_charge AND c.charge_id = w.charge_id
         ), leased AS (

@@ -265,10 +265,13 @@ extension PostgresStore {
             // The foreign keys forbid it; somebody went around them.
             throw StoreError.failed("a due subscription has no plan, or is there twice")
         }
+        var keys = try KeyBudget(read, connection)
         for row in read {
-            let due = try row.dueSubscription()
+            var due = try row.dueSubscription()
+            keys.update(&due.card)
             let step = Step.decide(due, claim.numbers)
-            guard limits.admit(step) else { continue }
+            guard limits.admits(step), keys.admit(step) else { continue }
+            limits.take(step)
             try rows.append(due, step, row)
             decided.append((due, step))
         }

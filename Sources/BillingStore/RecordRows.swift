@@ -98,6 +98,7 @@ struct RecordRows {
         case .failed(let reason): (kind, why) = ("failed", reason.rawValue)
         case .skipped(let reason): (kind, why) = ("skipped", reason.rawValue)
         case .held(let reason): (kind, why) = ("held", reason)
+        case .waits(let reason): (kind, why) = ("waits", reason.rawValue)
         }
         chargeKind.append(kind)
         reason.append(why)
@@ -134,7 +135,7 @@ extension Transition.ChargeChange {
     fileprivate var payment: Payment? {
         switch self {
         case .paid(let payment), .refunded(let payment): payment
-        case .free, .failed, .skipped, .held: nil
+        case .free, .failed, .skipped, .held, .waits: nil
         }
     }
 }

@@ -80,7 +80,8 @@ enum RecordSQL {
         ), effect AS MATERIALIZED (
             SELECT j.*,
                 CASE WHEN verdict = 'contradiction' THEN 'held'
-                     WHEN charge_kind = 'free' THEN 'paid' ELSE charge_kind END AS charge_becomes,
+                     WHEN charge_kind = 'free' THEN 'paid'
+                     WHEN charge_kind <> 'waits' THEN charge_kind END AS charge_becomes,
                 CASE attempt_kind
                     WHEN 'approved' THEN 'approved' WHEN 'declined' THEN 'declined'
                     WHEN 'refused' THEN 'refused'
@@ -181,7 +182,8 @@ enum RecordSQL {
                     WHEN e.verdict = 'contradiction' THEN
                         'contradiction: payment ' || e.payment_key || ' for attempt '
                         || e.attempt_no || ', which had ended as ' || e.attempt_was
-                    WHEN e.charge_becomes IS NOT NULL THEN e.reason ELSE c.reason END,
+                    WHEN e.charge_becomes IS NOT NULL OR e.charge_kind = 'waits' THEN e.reason
+                    ELSE c.reason END,
                 paid_at = CASE WHEN e.charge_becomes IN ('paid', 'refunded')
                     THEN coalesce(e.approved_at, e.clock) ELSE c.paid_at END,
                 payment_key = coalesce(c.payment_key, CASE
@@ -193,11 +195,12 @@ enum RecordSQL {
                 declines = c.declines + (e.attempt_becomes = 'declined')::int,
                 updated_at = e.clock
             FROM (SELECT coalesce(attempt_becomes, '') AS attempt_becomes, charge_becomes,
-                         charge_id, verdict, reason, payment_key, attempt_no, attempt_was, clock,
+                         charge_kind, charge_id, verdict, reason, payment_key, attempt_no, attempt_was, clock,
                          approved_at, receipt_url, card, refunded_amount
                   FROM effect) AS e
             WHERE e.verdict IN ('applied', 'contradiction') AND c.charge_id = e.charge_id
-              AND (e.charge_becomes IS NOT NULL OR e.attempt_becomes = 'declined')
+              AND (e.charge_becomes IS NOT NULL OR e.attempt_becomes = 'declined'
+                   OR e.charge_kind = 'waits')
         ), key_killed AS (
             UPDATE billing.billing_keys AS k SET state = 'dead', dead_code = e.code
             FROM (SELECT DISTINCT ON (billing_key_id) billing_key_id, code, subscription_id,

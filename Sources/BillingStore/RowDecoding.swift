@@ -13,6 +13,7 @@ extension PostgresRow {
             now: try instant("now"),
             cancelAt: try instantOrNil("cancel_at"),
             resumedAt: try instantOrNil("resumed_at"),
+            askedAt: try instantOrNil("asked_at"),
             periodIndex: try int("period_index"),
             periodStart: try instant("period_at"),
             periodEnd: try instant("period_end"),
@@ -32,7 +33,9 @@ extension PostgresRow {
 
     private func card() throws(PostgresError) -> DueSubscription.Card? {
         guard let id = try int64OrNil("card_id") else { return nil }
-        return DueSubscription.Card(id: id, billingKey: BillingKey(try string("card_key")))
+        return DueSubscription.Card(
+            id: id, billingKey: BillingKey(try string("card_key")),
+            freeAt: try instantOrNil("card_free_at"))
     }
 
     private func openCharge() throws(PostgresError) -> DueSubscription.OpenCharge? {

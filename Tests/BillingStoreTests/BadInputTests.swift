@@ -44,15 +44,15 @@ import Testing
         // POSIX text, whose sign is the other way round: 18 hours from what was meant.
         ("time_zone", "'UTC+9'", "plans.time_zone"), ("time_zone", "'Seoul9'", "plans.time_zone"),
         ("time_zone", "'+09:00'", "plans.time_zone"),
-        ("dunning", "'{0 days}'", "dunning: at most 15 steps of 1 hour to 60 days"),
-        ("dunning", "'{1 day,59 minutes}'", "dunning: at most 15 steps of 1 hour to 60 days"),
-        ("dunning", "'{61 days}'", "dunning: at most 15 steps of 1 hour to 60 days"),
-        ("dunning", "'{-1 day}'", "dunning: at most 15 steps of 1 hour to 60 days"),
-        ("dunning", "'{1 day,NULL}'", "dunning: at most 15 steps of 1 hour to 60 days"),
-        ("dunning", "'{{1 day},{3 days}}'", "dunning: at most 15 steps of 1 hour to 60 days"),
+        ("dunning", "'{0 days}'", "dunning: at most 15 steps of 1 day to 60 days"),
+        ("dunning", "'{1 day,23 hours}'", "dunning: at most 15 steps of 1 day to 60 days"),
+        ("dunning", "'{61 days}'", "dunning: at most 15 steps of 1 day to 60 days"),
+        ("dunning", "'{-1 day}'", "dunning: at most 15 steps of 1 day to 60 days"),
+        ("dunning", "'{1 day,NULL}'", "dunning: at most 15 steps of 1 day to 60 days"),
+        ("dunning", "'{{1 day},{3 days}}'", "dunning: at most 15 steps of 1 day to 60 days"),
         (
             "dunning", "array_fill(interval '1 day', '{16}')",
-            "dunning: at most 15 steps of 1 hour to 60 days"
+            "dunning: at most 15 steps of 1 day to 60 days"
         ),
         ("on_exhausted", "'ignore'", "on_exhausted: suspend or cancel"),
         ("catch_up", "'all'", "catch_up: latest, each or hold"),

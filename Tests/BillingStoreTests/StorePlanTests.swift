@@ -76,11 +76,12 @@ extension StoreTests {
         }
 
         private func explain(
-            _ query: PostgresQuery, _ connection: isolated PostgresConnection
+            _ query: PostgresQuery, _ connection: isolated PostgresConnection,
+            _ options: String = "COSTS OFF"
         ) throws -> String {
             var explain = PostgresQuery.StringInterpolation(
                 literalCapacity: 0, interpolationCount: 0)
-            explain.text = "EXPLAIN " + query.text
+            explain.text = "EXPLAIN (\(options)) " + query.text
             explain.parameters = query.parameters
             return try connection.query(PostgresQuery(stringInterpolation: explain))
                 .map { try $0.string("QUERY PLAN") }.joined(separator: "\n")
@@ -127,6 +128,43 @@ extension StoreTests {
             print("a claim of 500 beside 100,000 periods in \(took)")
             #expect(claim.work.count == 500)
             #expect(took < .seconds(1), "\(took)")
+        }
+
+        /// Every card of the batch was declined hundreds of times: fifteen entries of one index
+        /// stretch are read for each, whatever its history.
+        @Test func theBudgetOfACardIsOneStretchOfAnIndex() async throws {
+            let stage = try await ledger()
+            try await stage.database.run(
+                """
+                SET session_replication_role = replica;
+                INSERT INTO billing.attempts (charge_id, attempt_no, order_id, idempotency_key,
+                    billing_key_id, amount, tax_free_amount, customer_key, order_name,
+                    secret_key_fingerprint, state, finished_at)
+                SELECT (SELECT min(charge_id) FROM billing.charges) + n / 2, 2 + n % 2, 'more-' || n,
+                       'more-' || n, 1 + n % 500, 14900, 0, 'c1-customer', 'monthly',
+                       '0123456789abcdef', 'declined', now() - n * interval '1 minute'
+                FROM generate_series(0, 149999) AS n;
+                ANALYZE billing.attempts
+                """)
+            let worker = try await stage.database.connect(as: .worker)
+            let plan = try await worker.transaction { connection in
+                let ids = try connection.query(ClaimSQL.lock(limit: 500))
+                    .map { try $0.int64("subscription_id") }
+                return try self.explain(ClaimSQL.read(ids), connection, "ANALYZE, COSTS OFF")
+            }
+            await worker.close()
+            let lines = plan.split(separator: "\n")
+            let stretch = lines.filter { $0.contains("using attempts_of_key on attempts") }
+            #expect(stretch.count == 1, "\(plan)")
+            #expect(stretch.first?.contains("rows=15 loops=500") == true, "\(plan)")
+            expectIndexes(plan, 500)
+            let clock = ContinuousClock.now
+            let claim = try await stage.store.claim(limit: 500)
+            print(
+                "a claim of 500 used-up cards beside 150,000 declines in",
+                ContinuousClock.now - clock)
+            #expect(claim.work.isEmpty)
+            #expect(claim.local.count == 500)
         }
 
         @Test func aRecordBesideALargeLedgerUsesTheIndexes() async throws {

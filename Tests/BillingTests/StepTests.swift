@@ -193,12 +193,15 @@ struct StepTests {
     private static let gap = numbers.gap
     private static let next = Verb.send(2, isRepeat: false, earlier: 1, opensAttempt: true)
     private static let endedAttempts: [(DueSubscription, Verb)] = [
-        (row().with(attempt(.declined), declines: 1), next),
+        (row().with(attempt(.declined), declines: 1) { $0.now = start + day }, next),
         (row().with(attempt(.refused)), .write(nil, nil, .at(start + numbers.lateBound * 2))),
         (row().with(attempt(.refused)) { $0.now = start + numbers.lateBound * 2 }, next),
         (row().with(attempt(.declined)) { $0.charge?.isHeld = true }, .write(nil, nil, .never)),
         (
-            row().with(attempt(.declined), declines: 1) { $0.looksFirst = true },
+            row().with(attempt(.declined), declines: 1) {
+                $0.now = start + day
+                $0.looksFirst = true
+            },
             .send(2, isRepeat: false, earlier: 20, opensAttempt: true)
         ),
         (row().with(attempt(.declined)) { $0.silentClaims = 6 }, .hold),
@@ -224,7 +227,7 @@ struct StepTests {
             row().with(attempt(.declined), declines: 5) { $0.now = start + gap },
             .seal(.exhausted)
         ),
-        (row().with(attempt(.declined), declines: 4), next),
+        (row().with(attempt(.declined), declines: 4) { $0.now = start + day }, next),
         (
             row().with(attempt(.refused), declines: 5) { $0.now = start + numbers.lateBound * 2 },
             next
@@ -237,7 +240,10 @@ struct StepTests {
             .write(nil, nil, .at(start + gap))
         ),
         (
-            row().with(attempt(.declined) { $0.everUnknown = true }) { $0.now = start + gap }, next
+            row().with(attempt(.declined) { $0.everUnknown = true }) {
+                $0.now = start + gap
+                $0.askedAt = start
+            }, next
         ),
     ]
 

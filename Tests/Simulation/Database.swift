@@ -290,7 +290,7 @@ final class Database: @unchecked Sendable {
             if case .approved(_, _, let answer) = transition.attempt, answer.code == "LOOKED_UP" {
                 world.note(.adoptedByLookUp, subscription, payment.orderID.value)
             }
-        case .free: break
+        case .free, .waits: break
         case .refunded: world.note(.refunded, subscription, "")
         case .failed:
             world.note(.closedFailed, subscription, "")

@@ -65,7 +65,7 @@ final class Director: @unchecked Sendable {
             database.ledger.numbers.holdAge = day * 1_001
         }
         let ladders: [[Duration]] = [
-            [day, day * 3, day * 5, day * 7], [day], [], [.seconds(3_600), day],
+            [day, day * 3, day * 5, day * 7], [day], [], [day * 2, day],
         ]
         for _ in 0..<2 {
             var plan = Ledger.Plan(

@@ -41,6 +41,7 @@ extension Transition {
         case .failed(let reason): words.append("charge failed \(reason)")
         case .skipped(let reason): words.append("charge skipped \(reason)")
         case .held(let reason): words.append("charge held: \(reason)")
+        case .waits(let reason): words.append("charge \(reason.rawValue)")
         case nil: break
         }
         if let standing { words.append("\(standing)") }

@@ -58,6 +58,7 @@ package struct Ledger: Sendable {
         package var nextChargeAt: Instant?
         package var cancelAt: Instant?
         package var resumedAt: Instant?
+        package var askedAt: Instant?
         package var openCharge: Int64?
         package var attemptOpen = false
         package var lease: Int64 = 0

@@ -153,15 +153,30 @@ extension Ledger {
         return DueSubscription(
             id: SubscriptionID(row.id), lease: LeaseNumber(row.lease + 1),
             silentClaims: row.claims + 1, state: row.state, now: clocks.business,
-            cancelAt: row.cancelAt, resumedAt: row.resumedAt, periodIndex: row.periodIndex,
+            cancelAt: row.cancelAt, resumedAt: row.resumedAt, askedAt: row.askedAt,
+            periodIndex: row.periodIndex,
             periodStart: row.periodAt, periodEnd: end, orderPrefix: row.orderPrefix,
             customerKey: row.customerKey,
             terms: DueSubscription.Terms(
                 amount: amount, taxFreeAmount: min(plan.taxFree, amount), orderName: "Plan"),
             catchUp: plan.catchUp, dunningSteps: plan.dunning.count,
-            card: card(of: row).map { DueSubscription.Card(id: $0.id, billingKey: $0.key) },
+            card: card(of: row).map {
+                DueSubscription.Card(
+                    id: $0.id, billingKey: $0.key, freeAt: keyIsFree($0.id, clocks.business))
+            },
             looksFirst: lookFirstUntil.map { $0 > clocks.real } ?? false,
             charge: row.openCharge.map { read(self[charge: $0], at: clocks) })
+    }
+
+    /// `billing.key_declines()`.
+    private func keyIsFree(_ key: Int64, _ clock: Instant) -> Instant? {
+        let ends = charges.flatMap(\.attempts)
+            .filter {
+                $0.request.billingKeyID == key && ($0.state == .open || $0.state == .declined)
+            }
+            .map { $0.finishedAt ?? clock }
+        guard ends.count >= FleetNumbers.keyDeclines else { return nil }
+        return ends.sorted(by: >)[FleetNumbers.keyDeclines - 1] + FleetNumbers.keyWindow
     }
 
     private func read(_ charge: Charge, at clocks: Clocks) -> DueSubscription.OpenCharge {
@@ -231,6 +246,7 @@ extension Ledger {
                 throw Violation(rule: "refused less than 2 x late_bound ago", isByClock: true)
             }
         }
+        self[charge: id].reason = nil
         self[charge: id].attempts.append(
             Attempt(
                 request: request, fingerprint: fingerprint, openedAt: clocks.business,

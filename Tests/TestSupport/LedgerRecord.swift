@@ -39,6 +39,7 @@ extension Ledger {
             case .failed(let reason): reason.rawValue
             case .skipped(let reason): reason.rawValue
             case .held(let reason): reason
+            case .waits(let reason): reason.rawValue
             case .paid, .free, .refunded, nil: nil
             }
         }
@@ -182,7 +183,7 @@ extension Ledger {
         case .failed: news.chargeBecomes = .failed
         case .skipped: news.chargeBecomes = .skipped
         case .held: news.chargeBecomes = .held
-        case nil: break
+        case .waits, nil: break
         }
         news.closes =
             news.verdict == .applied && news.chargeBecomes != nil && news.chargeBecomes != .held
@@ -302,6 +303,9 @@ extension Ledger {
     ) throws {
         guard var charge = news.charge else { return }
         defer { self[charge: charge.id] = charge }
+        if case .waits(let reason) = news.change, news.verdict == .applied {
+            charge.reason = reason.rawValue
+        }
         guard news.chargeBecomes != nil || news.attemptBecomes == .declined else { return }
         let was = charge.state
         charge.state = news.chargeBecomes ?? was
@@ -408,7 +412,7 @@ extension Transition.ChargeChange {
     fileprivate var payment: Payment? {
         switch self {
         case .paid(let payment), .refunded(let payment): payment
-        case .free, .failed, .skipped, .held: nil
+        case .free, .failed, .skipped, .held, .waits: nil
         }
     }
 }

@@ -87,6 +87,7 @@ extension Ledger {
             row.state == .pastDue || row.state == .suspended
         else { return false }
         self[subscription: id].nextChargeAt = row.nextChargeAt.map { min($0, clock) } ?? clock
+        self[subscription: id].askedAt = clock
         return true
     }
 
@@ -110,6 +111,7 @@ extension Ledger {
             new.nextChargeAt = comes ? new.cancelAt : nil
         } else if became == .active {
             new.resumedAt = clock
+            new.askedAt = clock
             if new.openCharge == nil {
                 new.nextChargeAt = new.periodAt
             } else {
