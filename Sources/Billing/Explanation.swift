@@ -282,6 +282,11 @@ extension Prospect {
         case .failed(let reason):
             return "the charge ends as failed (\(reason.rawValue))\(after(reason, history))."
         case .paid, .refunded: return "the charge is recorded as paid."
+        case .waits(let reason):
+            guard case .at(let then) = decision.next else {
+                return "the charge \(reason.rawValue)."
+            }
+            return "the charge \(reason.rawValue), until \(zone.text(then))."
         case nil: break
         }
         switch (decision.standing, decision.next) {

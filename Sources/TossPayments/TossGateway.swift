@@ -59,11 +59,7 @@ package struct TossGateway: Gateway {
 
     private func lookUp(_ payment: String, _ timeout: Duration) async -> LookUp {
         do {
-<<<<<<< HEAD
-            return Self.lookUp(try await client.send(get(orderID.value, timeout)))
-=======
-            return lookUp(try await get("/v1/payments/\(payment)", timeout))
->>>>>>> 6f638e1 (Compare a day of the provider's books with the ledger)
+            return Self.lookUp(try await get("/v1/payments/\(payment)", timeout))
         } catch {
             return .unclear(Self.answer(error))
         }

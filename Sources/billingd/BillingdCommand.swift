@@ -15,12 +15,8 @@ struct BillingdCommand: AsyncParsableCommand {
         version: Version.text,
         subcommands: [
             RunCommand.self, OnceCommand.self, CheckCommand.self, StatusCommand.self,
-<<<<<<< HEAD
-            ExplainCommand.self, RetryCommand.self, ReleaseCommand.self, FailCommand.self,
-            RotateKeyCommand.self, AdoptDatabaseCommand.self, VersionCommand.self,
-=======
-            ReconcileCommand.self, ReleaseCommand.self, FailCommand.self, VersionCommand.self,
->>>>>>> 6f638e1 (Compare a day of the provider's books with the ledger)
+            ExplainCommand.self, ReconcileCommand.self, RetryCommand.self, ReleaseCommand.self,
+            FailCommand.self, RotateKeyCommand.self, AdoptDatabaseCommand.self, VersionCommand.self,
         ])
 
     static func main() async {
