@@ -143,9 +143,11 @@ COMMENT ON COLUMN billing.request_budget.requests IS
     'At most a tenth of the minute''s; refilled so that no minute sees more than the limit.';
 COMMENT ON COLUMN billing.request_budget.refilled_at IS 'Real clock of the last refill.';
 
+-- Functions that every caller runs in its own right are parsed here and now (RETURN): operators that
+-- somebody puts into a search_path of his own do not reach them.
 CREATE OR REPLACE FUNCTION billing.now() RETURNS timestamptz
     LANGUAGE sql STABLE PARALLEL SAFE
-    AS $$ SELECT pg_catalog.now() + (SELECT clock_offset FROM billing.settings) $$;
+    RETURN pg_catalog.now() + (SELECT clock_offset FROM billing.settings);
 COMMENT ON FUNCTION billing.now() IS
     'The business clock: transaction start plus settings.clock_offset (test mode).';
 
@@ -155,48 +157,43 @@ CREATE OR REPLACE FUNCTION billing.period_start(
     anchor_at timestamptz, cycle interval, n integer, time_zone text DEFAULT 'Asia/Seoul'
 ) RETURNS timestamptz
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT (anchor_at AT TIME ZONE time_zone + n * cycle) AT TIME ZONE time_zone $$;
+    RETURN (anchor_at AT TIME ZONE time_zone + n * cycle) AT TIME ZONE time_zone;
 COMMENT ON FUNCTION billing.period_start(timestamptz, interval, integer, text) IS
     'Start of period n, always counted from the anchor in the zone, clamped to the month''s end: '
     '31 Jan, 28 Feb, 31 Mar; 29 Feb yearly comes back in leap years.';
 
 CREATE OR REPLACE FUNCTION billing.is_cycle(cycle interval) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$
-    SELECT coalesce(extract(hour FROM cycle) = 0 AND extract(minute FROM cycle) = 0
+    RETURN coalesce(extract(hour FROM cycle) = 0 AND extract(minute FROM cycle) = 0
        AND extract(second FROM cycle) = 0
-       AND ((extract(year FROM cycle) * 12 + extract(month FROM cycle) BETWEEN 1 AND 120
+       AND ((extract(year FROM cycle) * 12 + extract(month FROM cycle) >= 1
+             AND extract(year FROM cycle) * 12 + extract(month FROM cycle) <= 120
              AND extract(day FROM cycle) = 0)
          OR (extract(year FROM cycle) = 0 AND extract(month FROM cycle) = 0
-             AND extract(day FROM cycle) BETWEEN 1 AND 3660)), false)
-    $$;
+             AND extract(day FROM cycle) >= 1 AND extract(day FROM cycle) <= 3660)), false);
 COMMENT ON FUNCTION billing.is_cycle(interval) IS
     'A positive number of months (to 120) or of days (to 3660), not both, no hours.';
 
 CREATE OR REPLACE FUNCTION billing.is_dunning(dunning interval[]) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$
-    SELECT coalesce(array_ndims(dunning), 1) = 1 AND coalesce(cardinality(dunning), 0) <= 15
+    RETURN coalesce(array_ndims(dunning), 1) = 1 AND coalesce(cardinality(dunning), 0) <= 15
        AND coalesce((SELECT bool_and(rung IS NOT NULL AND rung >= '1 day' AND rung <= '60 days')
-                     FROM unnest(dunning) AS rung), true)
-    $$;
+                     FROM unnest(dunning) AS rung), true);
 COMMENT ON FUNCTION billing.is_dunning(interval[]) IS
     'At most 15 rungs, each between 1 day and 60 days: at most one decline a day.';
 
 CREATE OR REPLACE FUNCTION billing.is_order_name(name text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$
-    SELECT char_length(name) BETWEEN 1 AND 100 AND name !~ '[[:cntrl:]]' AND name ~ '\S'
+    RETURN char_length(name) >= 1 AND char_length(name) <= 100 AND name !~ '[[:cntrl:]]' AND name ~ '\S'
        AND (char_length(name) <= 50
-            OR char_length(name) + char_length(regexp_replace(name, '[^\U00010000-\U0010FFFF]', '', 'g')) <= 100)
-    $$;
+            OR char_length(name) + char_length(regexp_replace(name, '[^\U00010000-\U0010FFFF]', '', 'g')) <= 100);
 COMMENT ON FUNCTION billing.is_order_name(text) IS
     '1 to 100 characters, not blank, no control characters (Toss Payments, orderName). A character '
     'beyond U+FFFF, such as an emoji, counts as two.';
 
 CREATE OR REPLACE FUNCTION billing.is_won(amount bigint) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT amount = 0 OR amount BETWEEN 100 AND 100000000 $$;
+    RETURN amount = 0 OR amount BETWEEN 100 AND 100000000;
 COMMENT ON FUNCTION billing.is_won(bigint) IS 'Nothing, or 100 to 100,000,000 won.';
 
 CREATE OR REPLACE FUNCTION billing.check_time_zone() RETURNS trigger
@@ -695,6 +692,35 @@ CREATE OR REPLACE TRIGGER attempts_kept BEFORE DELETE OR TRUNCATE ON billing.att
 CREATE OR REPLACE TRIGGER events_kept BEFORE DELETE OR TRUNCATE ON billing.events
     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse();
 
+-- PostgreSQL shows the whole row in its message of a broken constraint, to the client and in its log.
+CREATE OR REPLACE FUNCTION billing.check_billing_key() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    broken text := CASE
+        WHEN NEW.billing_key IS NULL OR NEW.billing_key !~ '^[A-Za-z0-9_=-]{8,200}$'
+            THEN 'billing_key: 8 to 200 of A-Z a-z 0-9 _ = -'
+        WHEN char_length(NEW.card_number) > 20
+            OR char_length(regexp_replace(NEW.card_number, '[^0-9]', '', 'g')) >= 12
+            THEN 'card_number: masked, at most 20 characters'
+        WHEN NEW.customer_key IS NULL THEN 'customer_key: must be given' END;
+BEGIN
+    IF broken IS NOT NULL THEN
+        RAISE EXCEPTION 'new row for relation "billing_keys" violates "%"', broken
+            USING ERRCODE = 'check_violation', SCHEMA = 'billing', TABLE = 'billing_keys',
+                  COLUMN = split_part(broken, ':', 1), CONSTRAINT = broken;
+    END IF;
+    IF EXISTS (SELECT FROM billing.billing_keys WHERE billing_key = NEW.billing_key) THEN
+        RAISE EXCEPTION 'billing_keys.billing_key: this key is stored already'
+            USING ERRCODE = 'unique_violation', SCHEMA = 'billing', TABLE = 'billing_keys',
+                  COLUMN = 'billing_key', CONSTRAINT = 'billing_keys_billing_key_unique';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE OR REPLACE TRIGGER billing_keys_check BEFORE INSERT ON billing.billing_keys
+    FOR EACH ROW EXECUTE FUNCTION billing.check_billing_key();
+
 CREATE OR REPLACE FUNCTION billing.guard_billing_key() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -898,7 +924,7 @@ BEGIN
     END IF;
     IF NEW.held_reason IS NOT NULL AND OLD.held_reason IS NULL THEN
         -- The worker sets a row aside together with its due time; the web app may only mend it.
-        IF NEW.next_charge_at IS NOT NULL OR became IS NOT NULL THEN
+        IF OLD.next_charge_at IS NULL OR NEW.next_charge_at IS NOT NULL OR became IS NOT NULL THEN
             RAISE EXCEPTION 'subscriptions.held_reason: the worker sets it; null mends the row'
                 USING ERRCODE = 'check_violation', TABLE = 'subscriptions', COLUMN = 'held_reason';
         END IF;
@@ -917,10 +943,11 @@ BEGIN
 
     -- An open attempt stays due whatever is wished: if money moved, it must be found.
     IF became = 'paused' AND NOT NEW.attempt_open THEN
-        -- A cancel that was to come still comes.
+        -- A cancel that was to come still comes, and ends the dunning of a charge that is open.
         NEW.next_charge_at := CASE
-            WHEN NEW.open_charge_id IS NULL AND NEW.cancel_at <= NEW.period_at
-            THEN NEW.cancel_at END;
+            WHEN NEW.cancel_at IS NULL THEN NULL
+            WHEN NEW.open_charge_id IS NOT NULL THEN greatest(NEW.cancel_at, clock)
+            WHEN NEW.cancel_at <= NEW.period_at THEN NEW.cancel_at END;
     ELSIF became = 'active' THEN
         NEW.held_reason := NULL;
         IF OLD.held_reason IS NULL THEN
@@ -931,18 +958,22 @@ BEGIN
             NEW.next_charge_at := NEW.period_at;
         ELSE
             NEW.state := 'past_due';
+            -- A row that was set aside had lost its date.
             NEW.next_charge_at := CASE
-                WHEN NEW.attempt_open THEN NEW.next_charge_at ELSE clock END;
+                WHEN NEW.attempt_open THEN coalesce(NEW.next_charge_at, clock) ELSE clock END;
         END IF;
     ELSIF NEW.held_reason IS NULL AND OLD.held_reason IS NOT NULL THEN
         NEW.next_charge_at := clock;
     END IF;
 
     IF NEW.cancel_at IS DISTINCT FROM OLD.cancel_at THEN
+        -- The date was the cancel's: without it an active one goes on, others wait for resume().
+        IF NEW.open_charge_id IS NULL AND OLD.cancel_at <= NEW.period_at THEN
+            NEW.next_charge_at := CASE
+                WHEN NEW.state IN ('active', 'past_due') THEN NEW.period_at END;
+        END IF;
         IF NEW.cancel_at IS NULL THEN
-            IF NEW.open_charge_id IS NULL AND NEW.state IN ('active', 'past_due') THEN
-                NEW.next_charge_at := NEW.period_at;
-            END IF;
+            NULL;
         ELSIF NEW.open_charge_id IS NULL THEN
             -- A cancel that commits before the claim wins: the period that began but has not
             -- been charged is not charged any more.
@@ -1018,27 +1049,32 @@ DECLARE
 BEGIN
     INSERT INTO billing.customers (customer_key) VALUES (register_billing_key.customer_key)
     ON CONFLICT DO NOTHING;
-    INSERT INTO billing.billing_keys AS k
-        (customer_key, billing_key, card_number, card_issuer, card_type)
-    VALUES (register_billing_key.customer_key, register_billing_key.billing_key,
-            register_billing_key.card_number, register_billing_key.card_issuer,
-            register_billing_key.card_type)
-    ON CONFLICT (billing_key) DO NOTHING
-    RETURNING k.billing_key_id, k.customer_key INTO known;
-    IF NOT FOUND THEN
+    <<store>>
+    FOR try IN 1..2 LOOP
         SELECT k.billing_key_id, k.customer_key, k.state, k.dead_code INTO known
         FROM billing.billing_keys AS k
         WHERE k.billing_key = register_billing_key.billing_key;
-        IF known.customer_key <> register_billing_key.customer_key THEN
-            RAISE EXCEPTION 'billing_keys.billing_key: this key was issued to another customer'
-                USING ERRCODE = 'unique_violation', TABLE = 'billing_keys', COLUMN = 'billing_key';
-        END IF;
-        IF known.state <> 'active' THEN
-            RAISE EXCEPTION 'billing_keys.billing_key: this key is % and cannot be used again',
-                known.state || coalesce(' (' || known.dead_code || ')', '')
-                USING ERRCODE = 'check_violation', TABLE = 'billing_keys', COLUMN = 'billing_key',
-                      HINT = 'Have the customer register a card anew: that makes another key.';
-        END IF;
+        EXIT store WHEN FOUND;
+        BEGIN
+            INSERT INTO billing.billing_keys AS k
+                (customer_key, billing_key, card_number, card_issuer, card_type)
+            VALUES (register_billing_key.customer_key, register_billing_key.billing_key,
+                    register_billing_key.card_number, register_billing_key.card_issuer,
+                    register_billing_key.card_type)
+            RETURNING k.billing_key_id, k.customer_key, k.state, k.dead_code INTO known;
+            EXIT store;
+        EXCEPTION WHEN unique_violation THEN NULL;  -- stored by another session just now
+        END;
+    END LOOP;
+    IF known.customer_key <> register_billing_key.customer_key THEN
+        RAISE EXCEPTION 'billing_keys.billing_key: this key was issued to another customer'
+            USING ERRCODE = 'unique_violation', TABLE = 'billing_keys', COLUMN = 'billing_key';
+    END IF;
+    IF known.state <> 'active' THEN
+        RAISE EXCEPTION 'billing_keys.billing_key: this key is % and cannot be used again',
+            known.state || coalesce(' (' || known.dead_code || ')', '')
+            USING ERRCODE = 'check_violation', TABLE = 'billing_keys', COLUMN = 'billing_key',
+                  HINT = 'Have the customer register a card anew: that makes another key.';
     END IF;
     RETURN known.billing_key_id;
 END
@@ -1106,6 +1142,10 @@ BEGIN
         RAISE EXCEPTION 'at: period_end or now, not "%"', at
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    -- A claim that opens the charge is waited for first: the update's own snapshot would know the
+    -- subscription's new charge, but not the charge.
+    PERFORM FROM billing.subscriptions AS s
+    WHERE s.subscription_id = cancel.subscription_id FOR NO KEY UPDATE;
     UPDATE billing.subscriptions AS s
     SET cancel_at = CASE
         WHEN cancel.at = 'now' THEN billing.now()

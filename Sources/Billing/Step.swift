@@ -35,7 +35,8 @@ package struct Step: Hashable, Sendable {
             return cancelAt <= row.now
                 ? local(standing: .canceled, next: .never) : local(next: .at(cancelAt))
         }
-        if row.state == .paused { return local(next: .never) }
+        // Suspended ones wait for resume(), whatever date they were given.
+        if row.state != .active, row.state != .pastDue { return local(next: .never) }
         if row.now < row.periodStart { return local(next: .at(row.periodStart)) }
         if let problem = row.problem { return hold(problem, opens: true) }
         if let resumedAt = row.resumedAt, row.periodStart < resumedAt {
@@ -76,6 +77,8 @@ package struct Step: Hashable, Sendable {
         if row.isCanceled { return local(.failed(.canceled), standing: .canceled, next: .never) }
         if row.state == .paused { return local(next: .never) }
         if let problem = row.problem { return hold(problem) }
+        // Opened only to be held, by a claim whose record was lost: its terms are none.
+        if charge.terms.orderName == "?" { return hold("the row made no sense when it fell due") }
         if row.periodEnd <= row.now, row.catchUp != .each || row.card == nil {
             if let card = row.card, keyWait(row, card) != nil {
                 return local(.failed(.superseded), standing: .pastDue, next: .advance)

@@ -122,8 +122,10 @@ enum RecordSQL {
                 WHEN attempt_kind IN ('not_sent', 'unknown', 'looked_up_nothing',
                                       'looked_up_absent', 'looked_up_unclear')
                     THEN clock + make_interval(secs => next_seconds)
-                WHEN becomes = 'paused' THEN
-                    CASE WHEN next_kind = 'at' AND open_charge IS NULL THEN next_at END
+                -- Paused, it waits; but a cancel ends its charge all the same, by a seal when it may be.
+                WHEN becomes = 'paused' AND (cancel_at <= clock) IS NOT TRUE THEN
+                    CASE WHEN open_charge IS NOT NULL THEN cancel_at
+                         WHEN next_kind = 'at' THEN next_at END
                 ELSE least(
                     CASE next_kind
                         WHEN 'after' THEN clock + make_interval(secs => next_seconds)

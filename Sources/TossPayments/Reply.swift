@@ -147,7 +147,11 @@ private struct PaymentShape: Decodable {
         return Payment(
             paymentKey: isKey ? paymentKey : "", orderID: OrderID(stored: orderId), status: state,
             isBilling: type == "BILLING", currency: currency, totalAmount: Won(totalAmount),
-            balanceAmount: balanceAmount.map { Won($0) }, approvedAt: approvedAt,
+            // Out of all bounds: as good as not said.
+            balanceAmount: balanceAmount.flatMap {
+                (0...max(0, totalAmount)).contains($0) ? Won($0) : nil
+            },
+            approvedAt: approvedAt,
             receiptURL: receipt?.url.map(Reply.tidy), card: cardText,
             failure: failure.map {
                 Answer(

@@ -238,7 +238,7 @@ import Testing
         ("retry_now(99)", "P0002", "subscription_id: there is no subscription 99"),
         ("pause(NULL)", "P0002", "subscription_id"),
         ("register_billing_key(NULL, 'billing-key-9')", "23502", "customer_key"),
-        ("register_billing_key('customer-1', NULL)", "23502", "billing_key"),
+        ("register_billing_key('customer-1', NULL)", "23514", "billing_key"),
     ])
     func aCallIsRefused(_ call: String, _ sqlState: String, _ words: String) async throws {
         try await refuse("SELECT billing.\(call)", sqlState, words)

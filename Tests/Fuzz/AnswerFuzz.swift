@@ -1,6 +1,7 @@
 import Billing
 import HTTP
 
+@testable import BillingStore
 @testable import TossPayments
 
 /// Whatever the provider answers is read without a trap, and is an approval only if every one of
@@ -21,6 +22,7 @@ enum AnswerFuzz {
         let isRepeat = input.bool()
         let transition = work.after(
             outcome, of: request, isRepeat: isRepeat, tries: 0, jitter: 0.5)
+        _ = RecordRows([transition])
         let claimsPaid = isPaid(transition)
         if claimsPaid {
             require(response.status == 200, "only a 200 approves")
@@ -57,6 +59,7 @@ enum AnswerFuzz {
         let doubt = ProviderTask.Doubt(
             lookups: input.below(4), notFounds: input.below(3), quietOver: input.bool())
         let transition = work.after(answer, of: request, doubt, jitter: 0.5)
+        _ = RecordRows([transition])
         if isPaid(transition) {
             require(
                 response.status == 200 && contains(response.body, "14900"),

@@ -231,8 +231,9 @@ extension Ledger {
             return nil
         default: break
         }
-        if news.becomes == .paused {
-            if case .at(let instant) = transition.next, row.openCharge == nil { return instant }
+        if news.becomes == .paused, row.cancelAt.map({ $0 > clock }) ?? true {
+            if row.openCharge != nil { return row.cancelAt }
+            if case .at(let instant) = transition.next { return instant }
             return nil
         }
         var dates: [Instant] = []

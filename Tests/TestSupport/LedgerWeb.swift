@@ -107,8 +107,10 @@ extension Ledger {
     private func follow(_ old: Subscription, _ new: inout Subscription, _ clock: Instant) {
         let became = new.state != old.state ? new.state : nil
         if became == .paused, !new.attemptOpen {
-            let comes = new.openCharge == nil && new.cancelAt.map { $0 <= new.periodAt } ?? false
-            new.nextChargeAt = comes ? new.cancelAt : nil
+            new.nextChargeAt = new.cancelAt.flatMap { cancelAt in
+                if new.openCharge != nil { return max(cancelAt, clock) }
+                return cancelAt <= new.periodAt ? cancelAt : nil
+            }
         } else if became == .active {
             new.resumedAt = clock
             new.askedAt = clock
@@ -116,10 +118,16 @@ extension Ledger {
                 new.nextChargeAt = new.periodAt
             } else {
                 new.state = .pastDue
-                if !new.attemptOpen { new.nextChargeAt = clock }
+                if !new.attemptOpen || new.nextChargeAt == nil { new.nextChargeAt = clock }
             }
         }
-        if new.cancelAt != old.cancelAt { followCancel(&new, clock) }
+        if new.cancelAt != old.cancelAt {
+            if new.openCharge == nil, let was = old.cancelAt, was <= new.periodAt {
+                let goesOn = new.state == .active || new.state == .pastDue
+                new.nextChargeAt = goesOn ? new.periodAt : nil
+            }
+            followCancel(&new, clock)
+        }
         if new.card != old.card, new.openCharge != nil, !new.attemptOpen,
             new.state == .pastDue || new.state == .suspended
         {
@@ -128,12 +136,7 @@ extension Ledger {
     }
 
     private func followCancel(_ new: inout Subscription, _ clock: Instant) {
-        guard let cancelAt = new.cancelAt else {
-            if new.openCharge == nil, new.state == .active || new.state == .pastDue {
-                new.nextChargeAt = new.periodAt
-            }
-            return
-        }
+        guard let cancelAt = new.cancelAt else { return }
         if new.openCharge == nil {
             // A cancel that commits before the claim wins.
             let effective = cancelAt <= clock ? min(cancelAt, new.periodAt) : cancelAt

@@ -65,7 +65,8 @@ import Testing
         let bad = try Self.lines(under: "Sources").filter { line in
             !line.file.hasPrefix("Sources/BillingStore/")
                 && Self.contains(
-                    line, #"\b(SELECT [a-z*(]|INSERT INTO|UPDATE [a-z]+\.|DELETE FROM)"#)
+                    // A function of the contract, named to a person, is no statement of ours.
+                    line, #"\b(SELECT (?!billing\.)[a-z*(]|INSERT INTO|UPDATE [a-z]+\.|DELETE FROM)"#)
                 // BEGIN and the settings of a transaction: the client's own plumbing.
                 && !line.text.hasPrefix("SELECT set_config(")
         }
