@@ -47,14 +47,14 @@ extension Obstacle {
         switch self {
         case .setAside(let reason):
             return "The row was set aside because it makes no sense: \(reason). Mend it, then "
-                + "SELECT billing.resume(\(id))."
+                + "billing.resume(\(id))."
         case .held(let charge, let reason):
             return "Charge \(charge) is held: \(reason). A person must look: billingd release "
                 + "\(charge) --why … tries it again, billingd fail \(charge) --why … gives it up; "
                 + "both ask the provider first."
         case .canceled: return "The subscription is cancelled: nothing is charged any more."
         case .paused:
-            return "The subscription is paused: SELECT billing.resume(\(id)) ends that; periods "
+            return "The subscription is paused: billing.resume(\(id)) ends that; periods "
                 + "that began meanwhile are skipped."
         case .noCard(let state, let code):
             let last =
@@ -66,7 +66,7 @@ extension Obstacle {
             return "There is no card to charge: \(last). A new card is charged at once."
         case .suspended:
             return "The subscription is suspended: dunning ended unpaid, and what has ended is not "
-                + "tried again. SELECT billing.resume(\(id)) charges again from the next period "
+                + "tried again. billing.resume(\(id)) charges again from the next period "
                 + "that begins."
         case .leased(let owner, let until):
             return "Worker \(owner) has it in hand, until \(zone.text(until)) at the latest; if it "

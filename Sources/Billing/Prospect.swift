@@ -60,7 +60,7 @@ extension SubscriptionHistory {
         let id = due.id.value
         if let reason = row.heldReason {
             return .refused(
-                "the row is set aside (\(reason)): mend it, then SELECT billing.resume(\(id))")
+                "the row is set aside (\(reason)): mend it, then billing.resume(\(id))")
         }
         guard let charge = due.charge else { return .refused(withoutCharge) }
         if charge.isHeld {
@@ -88,7 +88,7 @@ extension SubscriptionHistory {
                     + "\(id) says when the provider is asked about it")
         }
         switch due.state {
-        case .paused: return .refused("it is paused: SELECT billing.resume(\(id)) tries it at once")
+        case .paused: return .refused("it is paused: billing.resume(\(id)) tries it at once")
         case .canceled: return .refused("it is cancelled: what is cancelled is not charged")
         case .active, .pastDue, .suspended: break
         }
@@ -128,7 +128,7 @@ extension SubscriptionHistory {
             }
             return
                 "it is suspended and has no open charge: \(last ?? "the last period ended"), and "
-                + "what has ended is never tried again. SELECT billing.resume(\(id)) charges again "
+                + "what has ended is never tried again. billing.resume(\(id)) charges again "
                 + "from the next period that begins; collect the period that was missed another way"
         }
         let next = row.nextChargeAt.map { "; the next charge is due at \(fleet.zone.text($0))" }

@@ -69,7 +69,7 @@ struct ExplainTests {
         (history(), "next_poll", ["Nothing stands in the way"]),
         (
             history { $0.row.heldReason = "timestamp out of range" }, "set_aside",
-            ["timestamp out of range", "SELECT billing.resume(7)"]
+            ["timestamp out of range", "billing.resume(7)"]
         ),
         (
             history {
@@ -90,7 +90,7 @@ struct ExplainTests {
             history {
                 $0.due.state = .paused
                 $0.row.nextChargeAt = nil
-            }, "paused", ["SELECT billing.resume(7)"]
+            }, "paused", ["billing.resume(7)"]
         ),
         (
             history {
@@ -551,7 +551,7 @@ struct RetryTests {
                 $0.row.nextChargeAt = nil
                 $0.periods = [$0.period("failed", reason: "exhausted")]
             },
-            "period 0 ended as failed (exhausted), and what has ended is never tried again. SELECT "
+            "period 0 ended as failed (exhausted), and what has ended is never tried again. "
                 + "billing.resume(7)"
         ),
         (
@@ -581,7 +581,7 @@ struct RetryTests {
             history {
                 $0.charge(.declined, declines: 1)
                 $0.due.state = .paused
-            }, "it is paused: SELECT billing.resume(7)"
+            }, "it is paused: billing.resume(7)"
         ),
         (
             history {

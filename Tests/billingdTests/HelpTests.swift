@@ -21,7 +21,10 @@ extension ProcessTests {
 
         @Test func everyCommandIsNamed() async throws {
             let text = try await billingd(["--help"])
-            for command in ["run", "once", "check", "status", "version"] {
+            for command in [
+                "run", "once", "check", "status", "explain", "retry", "release", "fail",
+                "rotate-key", "adopt-database", "version",
+            ] {
                 #expect(text.contains("\n  \(command) "), "\(text)")
             }
         }
