@@ -49,7 +49,8 @@ package struct Explanation: Encodable, Sendable {
                 orderIDs: period.attempts.map(\.order.value),
                 sentences: [period.head(fleet.zone)]
                     + period.attempts.flatMap { $0.sentences(fleet.zone, meaning) }
-                    + period.byHand.map { $0.sentence(fleet.zone) } + [period.count])
+                    + period.byHand.map { $0.sentence(fleet.zone) } + [period.count]
+                    + (period.receiptURL.map { ["Receipt: \($0)"] } ?? []))
         }
         obstacles = history.obstacles.map {
             Reason(code: $0.code, sentence: $0.sentence(history.due.id, fleet))
@@ -187,6 +188,8 @@ extension SubscriptionHistory.Attempt {
                 : "approved\(at)." + looked
         case "declined": return "declined\(at) with \(answer ?? "no code")." + looked
         case "refused":
+            // A person ended it: the ledger's function says who and why.
+            if let message, message.hasPrefix("ended by ") { return "\(message)\(at)." + looked }
             return "refused\(at) without touching the card: \(answer ?? "no code")." + looked
         default:
             if !inDoubt { return "it did not leave this side (\(answer ?? "given back unsent"))." }

@@ -169,6 +169,10 @@ struct RotateKeyCommand: AsyncParsableCommand {
             return try await hand.endRotation(to: fingerprint, why: why) == 0
         } catch let error as PostgresError where error.sqlState == "55P03" {
             return false
+        } catch let refusal as OperatorHand.Refusal {
+            // Two hands at once: the other one was faster.
+            guard try await hand.keyState(fingerprint).bound == fingerprint else { throw refusal }
+            return true
         }
     }
 

@@ -197,7 +197,13 @@ extension StoreTests {
             try await refused()
             let work = try await stage.work()
             try await refused()
-            try await stage.record(try work.declined())
+            // No longer in hand, and yet perhaps executed.
+            try await stage.record(try work.unknown())
+            try await refused()
+            try await stage.pass("2 minutes")
+            let look = try await stage.work()
+            try await stage.record(
+                try look.after(.found(try look.payment("pay-1", status: .aborted))))
             #expect(try await admin(stage, "retry(1, 'why')") == "t")
             #expect(try await admin(stage, "retry(1, 'why')") == "f")
             #expect(

@@ -473,7 +473,12 @@ struct ExplainPastTests {
     }
 
     @Test func whatPeopleDidIsTold() {
-        let text = told("open", []) {
+        let ended = attempt("refused") {
+            $0.code = "NOT_FOUND_PAYMENT"
+            $0.message = "ended by kim: nowhere to be found"
+        }
+        let text = told("open", [ended]) {
+            $0.receiptURL = "https://receipt"
             $0.byHand = [
                 .init(at: start, type: "charge.released", by: "kim", why: "card replaced"),
                 .init(at: start, type: "charge.retried", by: "lee", why: "asked by phone"),
@@ -484,6 +489,8 @@ struct ExplainPastTests {
                 "By hand, at 2027-01-15 17:00:00 +09:00: kim released the held charge: card replaced."
             ))
         #expect(text.contains("lee made it due at once: asked by phone."))
+        #expect(text.contains("ended by kim: nowhere to be found at 2027-01-15 17:00:02"))
+        #expect(text.hasSuffix("Receipt: https://receipt"))
     }
 
     // MARK: The provider's word
