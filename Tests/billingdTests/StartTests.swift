@@ -1,6 +1,6 @@
 import Foundation
-import Postgres
 import Glibc
+import Postgres
 import TestSupport
 import Testing
 
