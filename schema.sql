@@ -546,7 +546,8 @@ COMMENT ON COLUMN billing.attempts.not_founds IS 'Not-found answers since the la
 COMMENT ON COLUMN billing.attempts.not_sents IS 'Sends proven not to have left.';
 COMMENT ON COLUMN billing.attempts.quiet_until IS 'Real clock: from then on a not-found counts.';
 COMMENT ON COLUMN billing.attempts.contradiction IS
-    'A payment the provider shows for this name although it had ended otherwise.';
+    'A payment the provider shows for this name although it had ended otherwise; or for a later name '
+    'that the database has forgotten.';
 
 CREATE TABLE IF NOT EXISTS billing.events (
     event_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -79,6 +79,10 @@ enum RecordSQL {
             FROM known AS k
         ), effect AS MATERIALIZED (
             SELECT j.*,
+                -- Paid under a name that the database forgot: the last one it knows bears the note.
+                attempt_kind = 'earlier_paid' AND NOT EXISTS (
+                    SELECT FROM billing.attempts AS f
+                    WHERE f.charge_id = j.charge_id AND f.order_id = j.paid_order) AS is_forgotten,
                 CASE WHEN verdict = 'contradiction' THEN 'held'
                      WHEN charge_kind = 'free' THEN 'paid'
                      WHEN charge_kind <> 'waits' THEN charge_kind END AS charge_becomes,
@@ -151,6 +155,8 @@ enum RecordSQL {
             SET state = coalesce(e.attempt_becomes, a.state),
                 code = e.code, message = e.message, http_status = e.http_status,
                 trace_id = coalesce(e.trace_id, a.trace_id),
+                contradiction = CASE WHEN e.is_forgotten THEN e.payment_key
+                    ELSE a.contradiction END,
                 finished_at = CASE WHEN e.attempt_becomes IS NOT NULL THEN e.clock END,
                 unknown_since = CASE WHEN e.attempt_kind = 'unknown'
                     THEN coalesce(a.unknown_since, e.clock) ELSE a.unknown_since END,
@@ -174,7 +180,10 @@ enum RecordSQL {
             UPDATE billing.attempts AS a SET contradiction = e.payment_key
             FROM effect AS e
             WHERE a.charge_id = e.charge_id
-              AND a.order_id = e.paid_order
+              AND (a.order_id = e.paid_order
+                   OR e.is_forgotten AND e.attempt_no IS NULL AND a.attempt_no = (
+                       SELECT max(f.attempt_no) FROM billing.attempts AS f
+                       WHERE f.charge_id = e.charge_id))
               AND (e.verdict = 'contradiction'
                    OR e.verdict = 'applied' AND e.attempt_kind = 'earlier_paid')
         ), charge_written AS (

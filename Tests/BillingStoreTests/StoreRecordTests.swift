@@ -245,6 +245,47 @@ extension StoreTests {
             try await stage.expectSound()
         }
 
+        /// After a restore: attempt 1 was declined, which the provider does not show, and 2 paid.
+        @Test func aNameThatTheDatabaseForgotTurnsOutToBePaid() async throws {
+            let (stage, work) = try await subscribed()
+            let forgotten = OrderID(stored: try work.request.orderID.value.dropLast() + "2")
+            var payment = try work.payment("pay-1")
+            payment.orderID = forgotten
+            let adopted = try #require(
+                work.afterEarlier(
+                    [(forgotten, .found(payment))], before: work.request, isRepeat: false, tries: 0,
+                    jitter: 0.5))
+            try await record(stage, adopted)
+            #expect(
+                try await stage.story() == """
+                    active 1, at the period's end; paid pay-1; \
+                    1 refused EARLIER_ATTEMPT_PAID but pay-1; charge.paid
+                    """)
+            try await stage.expectSound()
+        }
+
+        @Test func aSealFindsANameThatTheDatabaseForgot() async throws {
+            let (stage, work) = try await subscribed()
+            try await stage.web("UPDATE billing.plans SET dunning = '{}'")
+            try await stage.record(work.declined())
+            try await stage.pass("1 hour")
+            let seal = try await stage.work()
+            let forgotten = OrderID(stored: try work.request.orderID.value.dropLast() + "2")
+            var payment = try work.payment("pay-1")
+            payment.orderID = forgotten
+            try await record(
+                stage,
+                seal.afterSeal(
+                    [(forgotten, .found(payment))], amount: Won(14_900), reason: .exhausted))
+            #expect(
+                try await stage.story() == """
+                    active 1, at the period's end; paid pay-1; \
+                    1 declined REJECT_CARD_PAYMENT but pay-1; \
+                    charge.declined, subscription.past_due, charge.paid, subscription.recovered
+                    """)
+            try await stage.expectSound()
+        }
+
         @Test(arguments: [("suspend", "suspended"), ("cancel", "canceled")])
         func dunningEndsWithASeal(onExhausted: String, state: String) async throws {
             let (stage, work) = try await subscribed()

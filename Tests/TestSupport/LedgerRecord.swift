@@ -279,7 +279,9 @@ extension Ledger {
             attempt.lookups += 1
             if found != .unclear { attempt.notFounds += 1 }
             attempt.absent = found == .absent
-        case .approved, .declined, .refused, .earlierPaid: break
+        case .earlierPaid(let order, let payment, _):
+            if news.charge?.knows(order) == false { attempt.contradiction = payment.paymentKey }
+        case .approved, .declined, .refused: break
         }
         news.charge?.attempts[position] = attempt
     }
@@ -293,6 +295,12 @@ extension Ledger {
             return
         }
         guard let attempts = news.charge?.attempts else { return }
+        // Paid under a name that the ledger forgot: the last one it knows bears the note.
+        if case .earlierPaid(let order, _, nil) = news.kind, news.charge?.knows(order) == false,
+            let last = attempts.indices.last
+        {
+            news.charge?.attempts[last].contradiction = payment.paymentKey
+        }
         for (index, attempt) in attempts.enumerated()
         where attempt.request.orderID == payment.orderID {
             news.charge?.attempts[index].contradiction = payment.paymentKey
@@ -415,5 +423,11 @@ extension Transition.ChargeChange {
         case .paid(let payment), .refunded(let payment): payment
         case .free, .failed, .skipped, .held, .waits: nil
         }
+    }
+}
+
+extension Ledger.Charge {
+    fileprivate func knows(_ order: OrderID) -> Bool {
+        attempts.contains { $0.request.orderID == order }
     }
 }
