@@ -61,6 +61,7 @@ struct Failover {
         _ stand: Stand, _ standby: Cluster, _ fleet: Fleet, lost: String,
         before: () async throws -> Bool = { true }
     ) async throws -> Bool {
+        var stand = stand
         try await stand.primary.end(.killed)
         try await stand.promote(standby)
         let promoted = ContinuousClock.now

@@ -27,6 +27,7 @@ struct Restore {
         // The story goes on: the rest is charged, and customers come whom the dump does not know.
         let known = try await customers(database)
         try await stand.shop.subscribe(customersLost, over: .zero, &stand.dice)
+        try await stand.shop.bringNewCards(all: true, &stand.dice)
         let early = try await Calm(database: database, site: site).wait(within: .seconds(60))
         try await fleet.end(within: .seconds(75))
         guard early.isEmpty else { throw ChildProcess.Failure("it was not all charged") }

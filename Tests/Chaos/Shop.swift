@@ -4,7 +4,7 @@ import TestSupport
 
 /// The web app: customers, cards and subscriptions, and what it does to them meanwhile.
 struct Shop: Sendable {
-    let database: Cluster
+    var database: Cluster
     let sandbox: Sandbox
     let secretKey: String
     /// All billing keys that were ever issued: no log may hold one.

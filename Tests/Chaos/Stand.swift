@@ -118,7 +118,11 @@ struct Stand {
     }
 
     /// Waits for an empty backlog and compares; false: a promise was broken.
-    func judge(_ database: Cluster, since: ContinuousClock.Instant) async throws -> Verdict {
+    mutating func judge(
+        _ database: Cluster, since: ContinuousClock.Instant
+    ) async throws -> Verdict {
+        shop.database = database
+        try await shop.bringNewCards(all: true, &dice)
         let ending = try await Calm(database: database, site: site).wait(within: .seconds(120))
         let took = (ContinuousClock.now - since) / .seconds(1)
         let verdict = try await Verdict.compare(database, sandbox)

@@ -74,7 +74,10 @@ package final class CuttingProxy: Sendable {
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         let (tcp, port) = try Sockets.listenOnLoopback()
         self.port = port
-        let unix = try Sockets.listen(unixPath: folder.appending(path: ".s.PGSQL.\(port)").path())
+        let path = folder.appending(path: ".s.PGSQL.\(port)").path()
+        let unix = try Sockets.listen(unixPath: path)
+        // A standby, which runs as another user, may come this way, too.
+        chmod(path, 0o777)
         let shared = try Shared()
         self.shared = shared
         let loop = ProxyLoop(
