@@ -1722,7 +1722,7 @@ BEGIN
     VALUES ('charge.refunded', charge.subscription_id, charge.charge_id, jsonb_build_object(
         'period_index', charge.period_index, 'amount', charge.amount,
         'payment_key', charge.payment_key, 'refunded_amount', refunded,
-        'refunded_before', coalesce(charge.refunded_amount, 0), 'by', session_user));
+        'refunded_before', coalesce(charge.refunded_amount, 0), 'recorded_by', session_user));
     RETURN 'recorded';
 END
 $$;
