@@ -7,7 +7,7 @@ import Testing
     private func promises(_ shop: Shop) async throws -> [String] {
         try await shop.run(
             """
-            SELECT promise || ': subscription ' || subscription_id || ', charge '
+            SELECT promise || ': subscription ' || coalesce(subscription_id::text, 'none') || ', charge '
                    || coalesce(charge_id::text, 'none') AS line
             FROM billing.audit() ORDER BY 1
             """, as: .report
@@ -122,6 +122,13 @@ import Testing
         (
             "an open charge is planned or suspended", "subscription 2, charge 2",
             "UPDATE billing.subscriptions SET next_charge_at = NULL WHERE subscription_id = 2"
+        ),
+        (
+            "the ledger agrees with the provider's books", "subscription none, charge none",
+            """
+            INSERT INTO billing.reconciliations (day, compared_at, payments, findings)
+            VALUES ('2026-07-14', now(), 1, 0), ('2026-07-15', now(), 1, 2)
+            """
         ),
     ]
 

@@ -91,7 +91,7 @@ package struct Sandbox: Sendable {
 
     /// A blocking conversation with a server of this machine, on a connection of its own: it takes
     /// a millisecond, and so tells when something happened better than a process would.
-    private func exchange(_ request: String) throws -> String {
+    package func exchange(_ request: String) throws -> String {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(O_CLOEXEC), 0)
         defer { close(descriptor) }
         var address = sockaddr_in()
