@@ -66,7 +66,8 @@ import Testing
             !line.file.hasPrefix("Sources/BillingStore/")
                 && Self.contains(
                     // A function of the contract, named to a person, is no statement of ours.
-                    line, #"\b(SELECT (?!billing\.)[a-z*(]|INSERT INTO|UPDATE [a-z]+\.|DELETE FROM)"#)
+                    line,
+                    #"\b(SELECT (?!billing\.)[a-z*(]|INSERT INTO|UPDATE [a-z]+\.|DELETE FROM)"#)
                 // BEGIN and the settings of a transaction: the client's own plumbing.
                 && !line.text.hasPrefix("SELECT set_config(")
         }
