@@ -92,7 +92,8 @@ enum BooksSQL {
         FROM unnest(\(orders), \(prefixes), \(periods))
             WITH ORDINALITY AS i (order_id, prefix, period, ord)
         LEFT JOIN billing.attempts AS a ON a.order_id = i.order_id
-        LEFT JOIN billing.subscriptions AS p ON p.order_prefix = i.prefix
+        LEFT JOIN billing.subscriptions AS p
+            ON p.order_prefix = i.prefix AND i.period IS NOT NULL
         LEFT JOIN billing.charges AS c ON c.charge_id = coalesce(a.charge_id, (
             SELECT x.charge_id FROM billing.charges AS x
             WHERE x.subscription_id = p.subscription_id AND x.period_index = i.period))

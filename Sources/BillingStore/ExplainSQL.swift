@@ -79,8 +79,8 @@ enum ExplainSQL {
     static func bareRow(_ subscription: Int64) -> PostgresQuery {
         """
         SELECT s.subscription_id, s.lease_no, 0 AS claims, s.state, billing.now() AS now,
-               false AS looks_first, s.cancel_at, s.resumed_at, s.period_index, s.period_at,
-               s.period_at AS period_end, s.order_prefix, s.customer_key,
+               false AS looks_first, s.cancel_at, s.resumed_at, s.asked_at, s.period_index,
+               s.period_at, s.period_at AS period_end, s.order_prefix, s.customer_key,
                coalesce(s.amount, p.amount) AS amount, 0 AS tax_free_amount, p.name AS order_name,
                p.catch_up, coalesce(cardinality(p.dunning), 0) AS dunning_steps,
                NULL AS card_id, NULL AS problem, NULL AS charge_id

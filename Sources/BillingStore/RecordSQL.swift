@@ -80,9 +80,11 @@ enum RecordSQL {
         ), effect AS MATERIALIZED (
             SELECT j.*,
                 -- Paid under a name that the database forgot: the last one it knows bears the note.
-                attempt_kind = 'earlier_paid' AND NOT EXISTS (
-                    SELECT FROM billing.attempts AS f
-                    WHERE f.charge_id = j.charge_id AND f.order_id = j.paid_order) AS is_forgotten,
+                -- A value, not EXISTS: that would be hashed from the whole table.
+                CASE WHEN attempt_kind = 'earlier_paid' THEN (
+                    SELECT count(*) FROM billing.attempts AS f
+                    WHERE f.charge_id = j.charge_id AND f.order_id = j.paid_order) = 0
+                ELSE false END AS is_forgotten,
                 CASE WHEN verdict = 'contradiction' THEN 'held'
                      WHEN charge_kind = 'free' THEN 'paid'
                      WHEN charge_kind <> 'waits' THEN charge_kind END AS charge_becomes,
