@@ -10,6 +10,12 @@ package struct Sandbox: Sendable {
         /// Executed, and the answer is still on its way or was lost.
         package var unanswered: Int
         package var declines: [String: Int]
+        /// Calls by name: approve, order, ...
+        package var requests: [String: Int]
+        /// Error answers by code.
+        package var errors: [String: Int]
+        /// Requests that a fault rule has still to let arrive.
+        package var lateRequestsToCome: Int
         /// Order-id prefixes, subscription and period, that were charged more than once.
         package var duplicates: [String: Int]
     }
@@ -61,6 +67,13 @@ package struct Sandbox: Sendable {
             return Payment(
                 paymentKey: String(fields[0]), orderID: String(fields[1]),
                 customerKey: String(fields[2]), amount: String(fields[3]))
+        }
+    }
+
+    /// The idempotency keys of all executions, as the provider read them from the header.
+    package func idempotencyKeys() throws -> [String] {
+        try call("GET", "books.csv").split(separator: "\n").dropFirst().map { line in
+            String(line.split(separator: ",", omittingEmptySubsequences: false)[6])
         }
     }
 

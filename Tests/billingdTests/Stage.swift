@@ -47,6 +47,23 @@ struct Stage: Sendable {
     }
 }
 
+// MARK: Time
+
+extension Stage {
+    /// Moves the business clock on, as in `1 day`.
+    func pass(_ time: String) async throws {
+        try await database.run(
+            "UPDATE billing.settings SET clock_offset = clock_offset + '\(time)'", as: .admin)
+    }
+
+    /// Sets the business clock to an instant, from which it goes on.
+    func setClock(_ time: String) async throws {
+        try await database.run(
+            "UPDATE billing.settings SET clock_offset = '\(time)'::timestamptz - now()",
+            as: .admin)
+    }
+}
+
 // MARK: Programs
 
 extension Stage {
