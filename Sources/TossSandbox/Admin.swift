@@ -6,6 +6,7 @@ extension SandboxState {
         let path = request.path.dropFirst("/_sandbox".count).split(separator: "/")
             .map { PercentText.decode($0) ?? "" }
         switch (request.method, path.first ?? "", path.count) {
+        case ("GET", "", 0): return reply(SandboxManual.json)
         case ("GET", "clock", 1): return reply(clockJSON)
         case ("PUT", "clock", 1): return setClock(json)
         case ("POST", "billing-keys", 1): return makeKeys(json)
@@ -18,6 +19,10 @@ extension SandboxState {
             return reply(.object([:]))
         case ("GET", "books.csv", 1): return csv()
         case ("GET", "books", 1): return reply(booksJSON)
+        case ("GET", "books", 2) where path[1] == "customers":
+            return reply(totals(byCustomer: true))
+        case ("GET", "books", 2) where path[1] == "orders":
+            return reply(totals(byCustomer: false))
         case ("GET", "switches", 1): return reply(switches.json)
         case ("PUT", "switches", 1):
             if let name = switches.merge(json) { return refuse("switch \(name)") }
@@ -38,6 +43,15 @@ extension SandboxState {
             return reply(.object(["milliseconds": .integer(value)]))
         case ("POST", "cancel", 2):
             return reply(cancel(path[1], json.adding("cancelReason", "cancelled by operator")))
+        case ("POST", "delete", 2): return reply(delete(billingKey: path[1], reason: .null))
+        case ("GET", "webhooks", 1): return reply(.array(webhooks.map(\.json)))
+        case ("PUT", "webhooks", 1):
+            guard let text = json["url"]?.string, let url = WebhookURL(text) else {
+                return refuse("url: http://127.0.0.1:port/path, of this machine")
+            }
+            webhookURL = url
+            journalWebhookURL()
+            return reply(.object(["url": .string(url.text)]))
         case ("POST", "reset", 1):
             reset()
             return reply(.object([:]))

@@ -68,4 +68,24 @@ extension SandboxState {
         members["duplicates"] = .object(duplicates)
         return .object(members)
     }
+
+    /// Approvals, won and refunds by customer, or by order-id prefix: all before the last `-`.
+    func totals(byCustomer: Bool) -> JSONValue {
+        var totals: [String: (approvals: Int64, won: Int64, refunded: Int64)] = [:]
+        for payment in ledger.payments {
+            let cut = payment.orderID.lastIndex(of: "-") ?? payment.orderID.endIndex
+            let name =
+                byCustomer ? keys[payment.key].customerKey : String(payment.orderID[..<cut])
+            totals[name, default: (0, 0, 0)].approvals += 1
+            totals[name, default: (0, 0, 0)].won += payment.amount
+            totals[name, default: (0, 0, 0)].refunded += payment.amount - payment.balance
+        }
+        return .object(
+            totals.mapValues {
+                .object([
+                    "approvals": .integer($0.approvals), "won": .integer($0.won),
+                    "refundedWon": .integer($0.refunded),
+                ])
+            })
+    }
 }

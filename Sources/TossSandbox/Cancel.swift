@@ -42,6 +42,7 @@ extension SandboxState {
         ledger.cancel(
             number, amount: amount, reason: reason, taxFree: tax.free == 0 ? 0 : free, at: now)
         journalCancel(number)
+        announceCancel(number)
         return .success(PaymentText(ids: ids).write(number, ledger, keys))
     }
 }

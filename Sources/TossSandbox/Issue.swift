@@ -65,7 +65,9 @@ extension SandboxState {
     }
 
     /// `DELETE /v1/billing/{billingKey}`: 200 with an empty body.
-    mutating func delete(billingKey: String) -> Answer {
+    mutating func delete(
+        billingKey: String, reason: JSONValue = "삭제 API 요청"
+    ) -> Answer {
         guard let key = keys.index(billingKey) else { return .error("BILLING_KEY_NOT_FOUND") }
         if keys[key].isDeleted {
             return .error(
@@ -74,6 +76,7 @@ extension SandboxState {
         }
         keys[key].isDeleted = true
         journalDeleted(key)
+        announceDeleted(key, reason: reason)
         return .success([])
     }
 

@@ -137,6 +137,27 @@ extension SandboxState {
 
     func journalArrived(_ number: Int64) { line(["t": "arrived", "number": .integer(number)]) }
 
+    func journalWebhookURL() {
+        line(["t": "webhook-url", "url": webhookURL.map { .string($0.text) } ?? .null])
+    }
+
+    func journalWebhook(_ webhook: Webhook) {
+        guard record != nil else { return }
+        line([
+            "t": "webhook", "number": .integer(webhook.number),
+            "type": .string(webhook.eventType), "trans": .string(webhook.transmissionID),
+            "state": .string(webhook.state.rawValue), "due": .integer(webhook.dueAt),
+            "body": .string(String(decoding: webhook.body, as: UTF8.self)),
+        ])
+    }
+
+    func journalDelivery(_ webhook: Webhook, status: Int) {
+        line([
+            "t": "delivery", "number": .integer(webhook.number), "status": .integer(Int64(status)),
+            "state": .string(webhook.state.rawValue), "due": .integer(webhook.dueAt),
+        ])
+    }
+
     private func identityMembers(
         _ identity: IdempotencyMemory.Identity
     ) -> [String: JSONValue] {

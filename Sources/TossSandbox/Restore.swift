@@ -37,6 +37,8 @@ extension SandboxState {
                 memory.remove(identity)
             }
             lateRequests.removeAll { $0.number == number }
+        case "webhook-url": webhookURL = line["url"]?.string.flatMap(WebhookURL.init)
+        case "webhook", "delivery": restoreWebhook(line)
         case "auth":
             guard let text = line["key"]?.string, let customer = line["customer"]?.string,
                 let number = line["number"]?.string
@@ -155,6 +157,27 @@ extension SandboxState {
         self.sequence = max(self.sequence, number)
         memory.store(
             identity, .init(firstUsed: at, sequence: number, readyAt: 0, stored: stored))
+    }
+
+    private mutating func restoreWebhook(_ line: JSONValue) {
+        guard let number = line["number"]?.integer, let due = line["due"]?.integer,
+            let state = line["state"]?.string.flatMap(Webhook.State.init(rawValue:))
+        else { return }
+        if let status = line["status"]?.integer {
+            guard let index = webhooks.firstIndex(where: { $0.number == number }) else { return }
+            webhooks[index].answers.append(Int(status))
+            webhooks[index].state = state
+            webhooks[index].dueAt = due
+            return
+        }
+        guard let type = line["type"]?.string, let body = line["body"]?.string,
+            let transmission = line["trans"]?.string
+        else { return }
+        webhooksMade = max(webhooksMade, number)
+        add(
+            Webhook(
+                number: number, eventType: type, body: Array(body.utf8),
+                transmissionID: transmission, state: state, dueAt: due))
     }
 
     private mutating func restoreLate(_ line: JSONValue) {

@@ -55,6 +55,11 @@ struct SandboxIDs: Sendable {
         text(4, UInt64(number), Self.alphanumerics, 20, after: "bln_")
     }
 
+    /// The transmission id of a webhook.
+    func transmission(_ number: Int64) -> String {
+        text(7, UInt64(number), Self.alphanumerics, 22, after: "whtrans_")
+    }
+
     /// The last five characters of a payment key: the payment's number in base 62, so that a
     /// payment key leads back to its payment without an index.
     static func paymentSuffix(_ number: Int32) -> [UInt8] {

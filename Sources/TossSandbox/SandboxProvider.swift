@@ -92,4 +92,17 @@ package final class SandboxProvider: Sendable {
     package func issue(customerKey: String, script: CardScript? = nil) -> String {
         state.withLock { $0.issueDirectly(customerKey: customerKey, script: script) }
     }
+
+    /// The webhooks so far, the newest last.
+    package var webhooks: [Webhook] { state.withLock { $0.webhooks } }
+
+    /// What is to be delivered now. Each is handed out once until ``webhookEnded(_:status:)``.
+    package func takeDueWebhooks() -> [Webhook.Delivery] {
+        state.withLock { $0.takeDueWebhooks() }
+    }
+
+    /// Ends a delivery with the HTTP status of its answer, 0 when none came.
+    package func webhookEnded(_ number: Int64, status: Int) {
+        state.withLock { $0.webhookEnded(number, status: status) }
+    }
 }

@@ -72,7 +72,13 @@ package struct SandboxServer: Service {
             onServerRunning: { [onListening] channel in
                 await onListening(channel.localAddress?.port ?? 0)
             })
-        try await server.run()
+        try await withThrowingTaskGroup { group in
+            group.addTask { try await server.run() }
+            group.addTask { try await WebhookSender(provider: provider, logger: logger).run() }
+            // The server ends when it is told to; then nothing more is delivered.
+            try await group.next()
+            group.cancelAll()
+        }
     }
 
     /// Thrown to make the server close the connection.

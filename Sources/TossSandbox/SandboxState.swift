@@ -20,6 +20,10 @@ struct SandboxState: Sendable {
     /// Requests that are still to arrive, the next one first.
     var lateRequests: [LateRequest] = []
     var lateRequestsMade: Int64 = 0
+    /// The newest last.
+    var webhooks: [Webhook] = []
+    var webhooksMade: Int64 = 0
+    var webhookURL: WebhookURL?
 
     /// What is to be done when a delayed answer has been delivered.
     struct Running: Sendable {

@@ -32,6 +32,13 @@ package struct Switches: Sendable, Equatable {
     package var processingLingersSeconds: Int64 = 0
     /// No. 13: seconds until a row shows in `/v1/transactions`.
     package var transactionLagSeconds: Int64 = 60
+    /// No. 13: every n-th row is missing from `/v1/transactions` until the second Korean day after
+    /// its own begins; 0: none is.
+    package var transactionMissingEvery: Int64 = 0
+    /// No. 14: what becomes of webhooks.
+    package var webhooks = WebhookMode.sent
+    /// No. 14: seconds that a late webhook waits, or the first of two that come out of order.
+    package var webhookDelaySeconds: Int64 = 600
     /// Calls a minute and API before 429; 0 is no limit. The provider's test limit is 100.
     package var callsPerMinute: Int64 = 0
     /// The shop sells tax-free goods: `taxFreeAmount` is honoured.
@@ -40,8 +47,40 @@ package struct Switches: Sendable, Equatable {
     /// What a 429 carries: the provider's error object, nothing, or a gateway's page.
     package enum TooManyBody: String, Sendable { case json, empty, html }
 
+    /// Webhooks of cancels and deleted keys: sent at once, late, twice, every other one late, never.
+    package enum WebhookMode: String, Sendable, CaseIterable {
+        case sent, late, twice, outOfOrder, never
+    }
+
     /// The likely provider.
     package init() {}
+
+    /// What each switch means, by its JSON name.
+    package static let meanings: [(name: String, meaning: String)] = [
+        ("declinedOrderIsAborted", "1: a look-up of a declined order shows ABORTED, not 404"),
+        ("declinedOrderIsBurned", "2: a declined order id answers DUPLICATED_ORDER_ID"),
+        ("concurrentOrdersBothWin", "3: two approves of one order at once are both executed"),
+        ("storesAllErrors", "4: 401, 409, 429 and 5xx are stored under the idempotency key"),
+        ("forgetsDeclines", "nothing but a success is stored under the idempotency key"),
+        ("lookupLagSeconds", "5: until an approval shows in look-ups"),
+        ("repeatedDeleteIsNotFound", "6: 404 NOT_FOUND_BILLING"),
+        ("tooManyBody", "7: the body of a 429: json, empty or html"),
+        ("retryAfterSeconds", "7: Retry-After of a 429; 0: none"),
+        ("unknownKeyIsNotFound", "8: approve with a key never issued: 404 NOT_FOUND_BILLING"),
+        ("duplicatedOrderStatus", "9: 400 to 409"),
+        ("wrongSecretStatus", "10: 401 to 403"),
+        ("issueLagSeconds", "11: after issue, INVALID_BILL_KEY_REQUEST"),
+        ("processingLingersSeconds", "12: 409 goes on after the first request has ended"),
+        ("transactionLagSeconds", "13: until a row shows in /v1/transactions"),
+        (
+            "transactionMissingEvery",
+            "13: every n-th row is missing until the second Korean day after its own; 0: none"
+        ),
+        ("webhooks", "14: sent, late, twice, outOfOrder or never"),
+        ("webhookDelaySeconds", "14: of late, and of every other one out of order"),
+        ("callsPerMinute", "for each call, then 429; 0: no limit; the provider's test limit: 100"),
+        ("taxFreeShop", "taxFreeAmount is honoured"),
+    ]
 
     /// A 429 as no. 7 has it.
     var tooMany: Answer {
@@ -73,13 +112,17 @@ package struct Switches: Sendable, Equatable {
             ("issueLagSeconds", \.issueLagSeconds, 0...86_400),
             ("processingLingersSeconds", \.processingLingersSeconds, 0...86_400),
             ("transactionLagSeconds", \.transactionLagSeconds, 0...864_000),
+            ("transactionMissingEvery", \.transactionMissingEvery, 0...1_000_000),
+            ("webhookDelaySeconds", \.webhookDelaySeconds, 0...864_000),
             ("callsPerMinute", \.callsPerMinute, 0...1_000_000),
         ]
     }
 
     /// All switches as a JSON object.
     package var json: JSONValue {
-        var members: [String: JSONValue] = ["tooManyBody": .string(tooManyBody.rawValue)]
+        var members: [String: JSONValue] = [
+            "tooManyBody": .string(tooManyBody.rawValue), "webhooks": .string(webhooks.rawValue),
+        ]
         for (name, path) in Self.flags { members[name] = .bool(self[keyPath: path]) }
         for (name, path, _) in Self.numbers { members[name] = .integer(self[keyPath: path]) }
         return .object(members)
@@ -101,6 +144,10 @@ package struct Switches: Sendable, Equatable {
                 let body = value.string.flatMap(TooManyBody.init(rawValue:))
             {
                 next.tooManyBody = body
+            } else if name == "webhooks",
+                let mode = value.string.flatMap(WebhookMode.init(rawValue:))
+            {
+                next.webhooks = mode
             } else {
                 return name
             }

@@ -11,19 +11,10 @@ struct TossSandboxCommand: AsyncParsableCommand {
         commandName: "toss-sandbox",
         abstract: "A stand-in for Toss Payments' billing API, for tests. No money moves.",
         discussion: """
-            Answers /v1/… like the provider, and /_sandbox/… to whoever runs the tests:
+            Answers /v1/… like the provider, and /_sandbox/… to whoever runs the tests.
+            GET /_sandbox lists the same as JSON:
 
-              GET, PUT  /_sandbox/clock                 {"now":"2026-01-01T00:00:00+09:00"}
-              POST      /_sandbox/billing-keys          {"customerKey":"c-1","count":1000}
-              POST      /_sandbox/auth-keys             {"customerKey":"c-1"}
-              PUT       /_sandbox/scripts/{billingKey}  {"script":["REJECT_CARD_PAYMENT","approve"]}
-              PUT       /_sandbox/card-scripts/{number} the same, for keys issued from now on
-              GET       /_sandbox/books, /_sandbox/books.csv
-              GET, PUT  /_sandbox/switches              {"declinedOrderIsBurned":true}
-              GET, PUT, DELETE  /_sandbox/faults        [{"action":"executeAndDrop","every":10}]
-              PUT       /_sandbox/latency               {"milliseconds":2000}
-              POST      /_sandbox/cancel/{paymentKey}   the operator's hand
-              POST      /_sandbox/reset
+            \(SandboxManual.text)
 
             It has no authentication for /_sandbox and therefore listens on loopback only.
             SIGTERM and SIGINT end it at once.

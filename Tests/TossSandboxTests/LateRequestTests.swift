@@ -197,6 +197,22 @@ import Testing
         #expect(!keys.contains(fresh.json["authKey"]?.string ?? ""))
     }
 
+    @Test func webhooksAreDeliveredAfterIt() throws {
+        defer { finish() }
+        let before = try start()
+        let url = #"{"url":"http://127.0.0.1:9/"}"#
+        #expect(before.call("PUT", "/_sandbox/webhooks", url).status == 200)
+        for _ in 0..<2 {
+            let key = before.provider.issue(customerKey: "cust-1")
+            #expect(before.call("DELETE", "/v1/billing/\(key)").status == 200)
+        }
+        #expect(before.provider.takeDueWebhooks().count == 2)
+        before.provider.webhookEnded(1, status: 200)
+        let after = try start()
+        #expect(after.provider.takeDueWebhooks().map(\.number) == [2])
+        #expect(after.provider.webhooks.map(\.answers) == [[200], []])
+    }
+
     @Test func theClockAndTheSwitchesAreTakenUpAgain() throws {
         defer { finish() }
         let before = try start(fixed: false)
