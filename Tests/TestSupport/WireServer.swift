@@ -1,23 +1,24 @@
 import Foundation
 import Glibc
 import Synchronization
-import TestSupport
 
 /// One request as it came over the wire, complete.
-struct WireRequest: Sendable {
-    var method: String
-    var target: String
-    var head: String
-    var body: [UInt8]
+package struct WireRequest: Sendable {
+    package var method: String
+    package var target: String
+    package var head: String
+    package var body: [UInt8]
     /// Which of the server's connections, from 1.
-    var connection: Int
+    package var connection: Int
     /// Which request on that connection, from 1.
-    var ordinal: Int
+    package var ordinal: Int
 }
 
 /// What the server does about a request that it has read to its last byte and counted.
-enum WireStep: Sendable {
+package enum WireStep: Sendable {
     case answer(String)
+    /// An answer that need be no text.
+    case bytes([UInt8])
     /// Answers when the test releases.
     case hold
     /// Answers 200 with this body, and closes without having said so.
@@ -27,18 +28,27 @@ enum WireStep: Sendable {
     case reset
     case closeAndStopListening
 
-    static func status(
+    package static func status(
         _ status: Int, headers: [String] = [], body: String = ""
     ) -> WireStep {
         let lines = ["HTTP/1.1 \(status) X", "Content-Length: \(body.utf8.count)"] + headers
         return .answer(lines.joined(separator: "\r\n") + "\r\n\r\n" + body)
     }
+
+    /// What is written of an answer.
+    fileprivate var written: [UInt8] {
+        switch self {
+        case .answer(let text): Array(text.utf8)
+        case .bytes(let bytes): bytes
+        default: []
+        }
+    }
 }
 
 /// An HTTP server on a raw socket that follows a script and counts what was executed: a request
 /// that was read whole may have been carried out, whatever comes back.
-final class WireServer: Sendable {
-    typealias Script = @Sendable (WireRequest) -> WireStep
+package final class WireServer: Sendable {
+    package typealias Script = @Sendable (WireRequest) -> WireStep
 
     struct State {
         var isReleased = false
@@ -58,10 +68,12 @@ final class WireServer: Sendable {
     }
 
     private let shared: Shared
-    let port: Int
+    package let port: Int
 
     /// `closesAtFirstByte`: whatever the client says, the connection is closed then.
-    init(closesAtFirstByte: Bool = false, _ script: @escaping Script = { _ in .hold }) throws {
+    package init(closesAtFirstByte: Bool = false, _ script: @escaping Script = { _ in .hold })
+        throws
+    {
         let (listener, port) = try Sockets.listenOnLoopback()
         self.port = port
         let shared = try Shared()
@@ -80,22 +92,22 @@ final class WireServer: Sendable {
     }
 
     /// Connections taken.
-    var connections: Tally { shared.connections }
+    package var connections: Tally { shared.connections }
     /// Connections ended, by either side.
-    var endings: Tally { shared.endings }
+    package var endings: Tally { shared.endings }
     /// Requests read whole.
-    var requests: Tally { shared.requests }
+    package var requests: Tally { shared.requests }
     /// POSTs among them: each one is an execution.
-    var posts: Tally { shared.posts }
+    package var posts: Tally { shared.posts }
     /// The heads of the requests, in order.
-    var heads: [String] { shared.state.withLock { $0.heads } }
+    package var heads: [String] { shared.state.withLock { $0.heads } }
 
-    func url(_ path: String = "/", scheme: String = "http") -> String {
+    package func url(_ path: String = "/", scheme: String = "http") -> String {
         "\(scheme)://127.0.0.1:\(port)\(path)"
     }
 
     /// Answers all that is held with 200, and from now on holds nothing.
-    func release() {
+    package func release() {
         shared.state.withLock { $0.isReleased = true }
         shared.waker.wake()
     }
@@ -136,6 +148,7 @@ private struct WireLoop {
     }
 
     mutating func run() {
+        let held = WireStep.status(200, body: "held").written
         while true {
             var waits = [
                 pollfd(fd: shared.waker.descriptor, events: Int16(POLLIN), revents: 0),
@@ -152,7 +165,7 @@ private struct WireLoop {
             if isStopping { break }
             for (connection, wait) in zip(connections, waits.dropFirst(2)) {
                 if wait.revents != 0 { serve(connection) }
-                if isReleased, connection.isHeld { answer(connection, .status(200, body: "held")) }
+                if isReleased, connection.isHeld { answer(connection, held) }
             }
             let ended = connections.filter(\.hasEnded).count
             connections.removeAll(where: \.hasEnded)
@@ -192,10 +205,11 @@ private struct WireLoop {
 
     private mutating func carryOut(_ step: WireStep, _ connection: Connection) {
         switch step {
-        case .answer: answer(connection, step)
+        case .answer(let text): answer(connection, Array(text.utf8))
+        case .bytes(let bytes): answer(connection, bytes)
         case .hold: connection.isHeld = true
         case .answerAndClose(let body):
-            answer(connection, .status(200, body: body))
+            answer(connection, WireStep.status(200, body: body).written)
             end(connection)
         case .close: end(connection)
         case .reset:
@@ -208,10 +222,9 @@ private struct WireLoop {
         }
     }
 
-    private func answer(_ connection: Connection, _ step: WireStep) {
-        guard case .answer(let text) = step else { return }
+    private func answer(_ connection: Connection, _ bytes: [UInt8]) {
         connection.isHeld = false
-        connection.output += Array(text.utf8)
+        connection.output += bytes
         if !Sockets.write(connection.descriptor, &connection.output) { end(connection) }
     }
 
