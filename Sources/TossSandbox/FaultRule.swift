@@ -2,7 +2,11 @@
 ///
 /// Rules are looked at twice: before anything is executed (``Action/isBeforeExecution``) and after
 /// it, before the answer leaves. At each point the first rule that strikes counts, `latency` apart.
-/// All fields and their JSON names are in ``fields``, all actions in ``Action/meaning``.
+/// All fields and their JSON names are in ``fields``, all actions in ``Action/meaning``, and rules to
+/// copy in ``SandboxManual/examples``; `toss-sandbox --help` prints them:
+///
+///     curl -X PUT http://127.0.0.1:8080/_sandbox/faults -d '[{"action":"hang","every":10}]'
+///
 package struct FaultRule: Sendable, Equatable {
     /// What a 5xx, 429 or other answer of a rule carries.
     package enum Body: String, Sendable, CaseIterable {

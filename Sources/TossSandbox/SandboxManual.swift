@@ -26,6 +26,44 @@ package enum SandboxManual {
         ("POST /_sandbox/reset", "empties everything but the command line's settings"),
     ]
 
+    /// Fault rules to copy; together they use every field.
+    package static let examples: [(rule: String, meaning: String)] = [
+        (
+            #"{"action":"executeAndDrop","every":10,"count":5,"customerKey":"c-1"}"#,
+            "every tenth approval of a customer is executed and its answer lost, five times"
+        ),
+        (
+            #"{"action":"refuse","calls":"lookups","status":503,"body":"html","probability":0.3}"#,
+            "three look-ups in ten meet a gateway's 503"
+        ),
+        (
+            #"{"action":"refuse","calls":"order","code":"NOT_FOUND_PAYMENT","orderId":"s7-0001-1"}"#,
+            "a look-up that is wrong: the order is not found"
+        ),
+        (
+            #"{"action":"latency","milliseconds":5000,"toMilliseconds":75000,"orderPrefix":"s7-"}"#,
+            "answers that take 5 to 75 seconds"
+        ),
+        (
+            #"{"action":"late","milliseconds":120000,"farewell":"code","status":504,"holdsKey":true}"#,
+            "a 504, and the charge two minutes later; its key answers 409 until then"
+        ),
+        (
+            #"{"action":"double","milliseconds":60000,"forgetsKey":true,"answered":"declined"}"#,
+            "a declined request arrives again after a minute, its key forgotten"
+        ),
+        (
+            #"{"action":"executeAndFail","remembers":false,"replays":true,"card":"94100012****789*"}"#,
+            "charges of a card that answer 500 and are not remembered"
+        ),
+        (
+            #"""
+            {"action":"hang","calls":["approve","transactions"],"billingKey":"KEY",\#
+            "from":"2026-01-01T09:00:00+09:00","until":"2026-01-01T10:00:00+09:00"}
+            """#, "an hour, on the sandbox's clock, in which answers never come"
+        ),
+    ]
+
     /// All of it as text.
     package static var text: String {
         let actions = FaultRule.Action.allCases.map { (name: $0.rawValue, meaning: $0.meaning) }
@@ -33,6 +71,9 @@ package enum SandboxManual {
             + "\n\nFault rules: the first that strikes counts. Actions:\n"
             + table(actions, width: 15)
             + "\n\nFields of a rule:\n" + table(FaultRule.fields, width: 15)
+            + "\n\nRules to copy, as in"
+            + " curl -X PUT http://127.0.0.1:PORT/_sandbox/faults -d '[RULE, …]':\n"
+            + examples.map { "  \($0.rule)\n      \($0.meaning)" }.joined(separator: "\n")
             + "\n\nSwitches, by the numbers of the provider's open questions:\n"
             + table(Switches.meanings.map { (name: $0.name, meaning: $0.meaning) }, width: 26)
     }

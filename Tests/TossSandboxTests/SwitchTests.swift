@@ -216,6 +216,17 @@ import Testing
         #expect(try FaultRule(json: rule.json) == rule)
     }
 
+    @Test func theExamplesWorkAndUseEveryField() throws {
+        var used: Set<String> = []
+        for example in SandboxManual.examples {
+            let json = try #require(JSONValue(Array(example.rule.utf8)), "\(example.rule)")
+            _ = try FaultRule(json: json)
+            if case .object(let members) = json { used.formUnion(members.keys) }
+            #expect(SandboxManual.text.contains(example.rule))
+        }
+        #expect(used == Set(FaultRule.fields.map(\.name)))
+    }
+
     @Test func totalsAreByCustomerAndByOrder() throws {
         let other = client.provider.issue(customerKey: "cust-2")
         let first = client.approve(billingKey, order: "sub-a-1")
