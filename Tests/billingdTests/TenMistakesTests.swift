@@ -167,8 +167,7 @@ extension ProcessTests.TenMistakesTests {
         try await stage.pass("1 day")
         #expect(try await stage.billingd(["once"]).status == 0)
         try await stage.expectSound(payments: 2)
-        // As the provider read it from the header.
-        let keys = try stage.sandbox.payments().map(\.idempotencyKey)
+        let keys = try stage.sandbox.idempotencyKeys()
         let stored = try await stage.database.run(
             "SELECT idempotency_key FROM billing.attempts WHERE state = 'approved'"
         ).map { try $0.string("idempotency_key") }
