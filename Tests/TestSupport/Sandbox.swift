@@ -39,15 +39,18 @@ package struct Sandbox: Sendable {
     package let port: UInt16
     package var address: String { "http://127.0.0.1:\(port)" }
 
-    /// `otherKeys`: further secret keys of the same shop. `folder`: as for ``ChildProcess``.
+    /// `otherKeys`: further secret keys of the same shop. `books`: a file in which its books
+    /// survive it. `folder`: as for ``ChildProcess``.
     package init(
         secretKey: String, otherKeys: [String] = [], latencyMilliseconds: Int = 0,
-        into folder: URL? = nil
+        books: String? = nil, into folder: URL? = nil
     ) async throws {
         let process = try await ChildProcess(
             Checkout.program("toss-sandbox"),
             ([secretKey] + otherKeys).flatMap { ["--secret-key", $0] }
-                + ["--latency-ms", "\(latencyMilliseconds)"], into: folder)
+                + ["--latency-ms", "\(latencyMilliseconds)"]
+                + (books.map { ["--books", $0] } ?? []),
+            into: folder)
         self.process = process
         try await eventually("the sandbox listens") { process.output.hasSuffix("\n") }
         let number = process.output.split(separator: ":").last?.dropLast()
