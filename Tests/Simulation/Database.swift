@@ -10,13 +10,27 @@ final class Database: @unchecked Sendable {
     var clockError: Duration = .zero
     /// `settings.clock_offset`.
     var clockOffset: Duration = .zero
-    /// Gone, or read-only, until then.
-    private var downUntil: Int64 = 0
+    /// What ails the whole database.
+    enum Trouble: CaseIterable { case gone, readOnly, full }
+    private var trouble: (kind: Trouble, until: Int64)?
+    /// Commits were lost.
+    private(set) var hasFailedOver = false
     /// Called after each write, with the ledger as it was.
     var onWrite: (Ledger) -> Void = { _ in }
     /// Writes that changed something.
     private var writes = 0
     var onCrash: (Node, Mark) -> Void = { _, _ in }
+    /// `settings.schema_version`.
+    var schemaVersion = 1
+    /// What `billing.identity()` says, and the one that somebody vouched for.
+    private(set) var identity = 1
+    private(set) var adoptedIdentity = 1
+    /// Called when rows may be due that were not.
+    var onChange: () -> Void = {}
+    /// Called after each claim that brought something, with the ledger as it was.
+    var onClaim: (Node, Ledger) -> Void = { _, _ in }
+    /// Called after each transition, with the subscription as it was.
+    var onRecord: (Transition, Verdict, Node, Ledger.Subscription) -> Void = { _, _, _, _ in }
     /// Faults that may have left a claim without a record.
     var silentFaults = 0
 
@@ -29,14 +43,28 @@ final class Database: @unchecked Sendable {
         return Ledger.Clocks(business: real + clockOffset, real: real)
     }
 
-    var isDown: Bool { !world.isCalm && downUntil > world.now }
+    private var ailment: Trouble? {
+        guard let trouble, trouble.until > world.now, !world.isCalm else { return nil }
+        return trouble.kind
+    }
 
-    func goDown(for duration: Duration) {
-        downUntil = world.now + Int64(duration / .microseconds(1))
+    func goDown(_ kind: Trouble, for duration: Duration) {
+        trouble = (kind, world.now + Int64(duration / .microseconds(1)))
+    }
+
+    /// Why this very call fails at once, if the database ails.
+    private func complaint() -> String? {
+        switch ailment {
+        case .gone: "connection refused"
+        case .readOnly: "25006 cannot execute in a read-only transaction"
+        // Some writes find room, some do not.
+        case .full: world.dice.happens(0.6) ? "53100 could not extend file" : nil
+        case nil: nil
+        }
     }
 
     /// What becomes of one call.
-    private enum Fate { case done, before, unacknowledged, lost, lateApplied, slow }
+    private enum Fate { case done, before, unacknowledged, lost, lateApplied, slow, failed }
 
     private func fate(_ rate: Double) -> Fate {
         guard world.strikes(rate) else { return .done }
@@ -46,14 +74,21 @@ final class Database: @unchecked Sendable {
 
     private func call<Answer>(
         of node: Node, _ fate: Fate, apply: @escaping () throws -> Answer, empty: Answer,
+        trouble: @escaping (Trouble) -> Mark? = { _ in nil },
         reply: @escaping (Result<Answer, StoreError>) -> Void
     ) {
         let way = world.dice.duration(.milliseconds(1), .milliseconds(20))
         let gone = StoreError.unavailable("cut", mayHaveCommitted: fate != .before)
+        if fate != .done { node.hadTrouble = true }
         world.after(way) { [self] in
-            if isDown || fate == .before {
+            let complaint = fate == .before ? "cut" : complaint()
+            if let complaint {
+                node.hadTrouble = true
+                if fate != .before, let kind = ailment, let mark = trouble(kind) {
+                    world.note(mark, Int64(node.id), "worker \(node.id): \(complaint)")
+                }
                 node.after(way) {
-                    reply(.failure(.unavailable("down", mayHaveCommitted: false)))
+                    reply(.failure(.unavailable(complaint, mayHaveCommitted: false)))
                 }
                 return
             }
@@ -69,8 +104,9 @@ final class Database: @unchecked Sendable {
             case .lateApplied:
                 node.after(way) { reply(.failure(gone)) }
                 world.after(world.dice.duration(.zero, .seconds(30))) { [self] in
-                    if !isDown { _ = write(apply) }
+                    if ailment == nil { _ = write(apply) }
                 }
+            case .failed: node.after(way) { reply(.failure(.failed("a row breaks the batch"))) }
             case .done, .before, .unacknowledged, .slow:
                 let answer = write(apply) ?? .failure(.failed("violation"))
                 let back =
@@ -113,17 +149,36 @@ final class Database: @unchecked Sendable {
     }
 
     /// A standby takes over that never got the last commits. Nobody claims until the operator has
-    /// adopted it, longer than any request may still act.
+    /// adopted it; from then on what it may have lost is looked for before it is sent.
     func failOver() {
         let since = world.now - Int64(world.dice.duration(.zero, .seconds(30)) / .microseconds(1))
         guard let point = past.first(where: { $0.time >= since }) else { return }
         world.note(
             .failover, 0, "the last \((world.now - since) / 1_000_000) s of commits are lost")
+        let lost = ledger
         ledger = point.ledger
+        identity += 1
+        ledger.cardSeries = identity
+        // What the operator had set he sets again.
+        ledger.fingerprint = lost.fingerprint
+        ledger.pausedReason = lost.pausedReason
         past = []
-        goDown(for: .seconds(5))
-        ledger.pausedReason = "identity"
-        world.after(.seconds(1_200)) { [self] in ledger.pausedReason = nil }
+        hasFailedOver = true
+        goDown(.gone, for: .seconds(5))
+        let identity = identity
+        world.after(world.dice.duration(.seconds(10), .seconds(7_200))) { [self] in
+            guard self.identity == identity, adoptedIdentity != identity else { return }
+            adopt()
+            world.note(.adopted, 0, "the operator vouches for the standby")
+            onChange()
+        }
+    }
+
+    /// `billing.adopt_database()`, with the 25 hours that it takes a standby to have lost at most.
+    func adopt() {
+        adoptedIdentity = identity
+        ledger.adoptedAt = clocks.real
+        ledger.lookFirstUntil = clocks.real + ledger.numbers.lateBound + .seconds(25 * 3_600)
     }
 
     // MARK: Calls
@@ -146,16 +201,30 @@ final class Database: @unchecked Sendable {
                 .claimLateApplied, Int64(node.id), "claim of worker \(node.id): cut, done later")
         case .slow:
             world.note(.claimSlow, Int64(node.id), "claim of worker \(node.id): slow answer")
+        case .failed: world.note(.batchFailed, Int64(node.id), "claim of worker \(node.id)")
         }
         let mutant = world.mutant
         let apply = { [self] () throws -> Claim in
+            if let refusal = refusal(of: node) { throw StoreError.refused(refusal) }
+            let before = ledger
             let claim = try ledger.claim(
                 limit: limit, worker: node.id, fingerprint: node.fingerprint, at: clocks)
-            if !claim.isEmpty { writes += 1 }
+            if claim.pausedReason?.hasPrefix("the day") == true {
+                world.note(.capReached, Int64(node.id), "the day's won are used up")
+            }
+            if !claim.isEmpty {
+                writes += 1
+                onClaim(node, before)
+            }
             for row in ledger.subscriptions where row.leaseOwner == node.id && row.claims > 3 {
                 world.note(.claimedAlone, row.id, "claim \(row.claims) of sub \(row.id)")
             }
             for work in claim.work {
+                if case .send(_, let names, _, _) = work.task,
+                    names.count >= ledger.numbers.maximumAttempts
+                {
+                    world.note(.lookedFirst, work.subscription.value, "")
+                }
                 world.note(
                     .claimed, work.subscription.value, Int64(node.id),
                     "worker \(node.id) claims sub \(work.subscription.value) lease \(work.lease.value): \(work.task.story)"
@@ -169,7 +238,10 @@ final class Database: @unchecked Sendable {
             }
             return claim
         }
-        call(of: node, fate, apply: apply, empty: Claim()) { [self] result in
+        call(
+            of: node, fate, apply: apply, empty: Claim(),
+            trouble: { $0 == .readOnly ? .claimReadOnly : nil }
+        ) { [self] result in
             if case .success(let claim) = result, !claim.isEmpty, crashes(node, .crashAfterClaim) {
                 return
             }
@@ -183,12 +255,24 @@ final class Database: @unchecked Sendable {
         }
     }
 
+    /// What the claim compares beside the secret key.
+    private func refusal(of node: Node) -> String? {
+        if node.version != schemaVersion {
+            world.note(
+                .versionRefused, Int64(node.id),
+                "worker \(node.id) has version \(node.version), the schema \(schemaVersion)")
+            return "another schema version"
+        }
+        return identity == adoptedIdentity ? nil : "nobody vouched for this database"
+    }
+
     func record(
         _ transitions: [Transition], _ node: Node,
         _ reply: @escaping (Result<[Verdict], StoreError>) -> Void
     ) {
         if crashes(node, .crashBeforeRecord) { return }
-        let fate = fate(world.swarm.recordFault)
+        var fate = fate(world.swarm.recordFault)
+        if fate == .done, world.strikes(world.swarm.rowTrouble) { fate = .failed }
         let name = Int64(node.id)
         switch fate {
         case .done: break
@@ -202,6 +286,9 @@ final class Database: @unchecked Sendable {
         case .lateApplied:
             world.note(.recordLateApplied, name, "record of worker \(node.id): cut, done later")
         case .slow: world.note(.recordSlow, name, "record of worker \(node.id): slow answer")
+        case .failed:
+            silentFaults += 1
+            world.note(.batchFailed, name, "record of worker \(node.id): the batch fails")
         }
         let apply = { [self] () throws -> [Verdict] in
             writes += 1
@@ -213,7 +300,10 @@ final class Database: @unchecked Sendable {
             }
             return verdicts
         }
-        call(of: node, fate, apply: apply, empty: []) { [self] result in
+        call(
+            of: node, fate, apply: apply, empty: [],
+            trouble: { $0 == .readOnly ? .recordReadOnly : $0 == .full ? .recordFull : nil }
+        ) { [self] result in
             if crashes(node, .crashAfterRecord) { return }
             reply(result)
         }
@@ -221,9 +311,18 @@ final class Database: @unchecked Sendable {
 
     private func record(_ transition: Transition, _ node: Node) throws -> Verdict {
         let before = ledger
+        if world.strikes(world.swarm.rowTrouble) {
+            silentFaults += 1
+            node.hadTrouble = true
+            world.note(.recordRejected, transition.subscription.value, "the row is refused")
+            return .rejected
+        }
         do {
             let verdict = try ledger.record([transition], by: node.id, at: clocks)[0]
             note(transition, verdict)
+            onRecord(
+                transition, verdict, node,
+                before[subscription: transition.subscription.value])
             return verdict
         } catch let violation as Ledger.Violation {
             // The clock went back between the claim and the record: refused now, done later.
@@ -257,50 +356,14 @@ final class Database: @unchecked Sendable {
         onCrash(node, mark)
         return true
     }
+}
 
-    private func note(_ transition: Transition, _ verdict: Verdict) {
-        let subscription = transition.subscription.value
-        world.note(
-            .recorded, subscription, Int64(verdict.hashKey),
-            "sub \(subscription) lease \(transition.lease.value): \(transition.story) → \(verdict)")
-        switch verdict {
-        case .applied: break
-        case .repeated: return world.note(.verdictRepeated, subscription, "")
-        case .stale: return world.note(.verdictStale, subscription, "")
-        case .contradiction: return world.note(.verdictContradiction, subscription, "")
-        case .rejected: return
-        }
-        switch transition.attempt {
-        case .approved:
-            if ledger[subscription: subscription].lease != transition.lease.value {
-                world.note(.staleApprovalApplied, subscription, "")
-            }
-        case .unknown: world.note(.unknownRecorded, subscription, "")
-        case .refused: world.note(.refusedRecorded, subscription, "")
-        case .notSent: world.note(.notSentRecorded, subscription, "")
-        case .declined(_, _, let kills):
-            world.note(kills ? .declinedHard : .declinedSoft, subscription, "")
-        case .lookedUp(_, _, .absent): world.note(.absentThenSentAgain, subscription, "")
-        case .lookedUp, nil: break
-        case .earlierPaid: world.note(.earlierFoundPaid, subscription, "")
-        }
-        switch transition.chargeChange {
-        case .paid(let payment):
-            world.note(.closedPaid, subscription, payment.orderID.value)
-            if case .approved(_, _, let answer) = transition.attempt, answer.code == "LOOKED_UP" {
-                world.note(.adoptedByLookUp, subscription, payment.orderID.value)
-            }
-        case .free, .waits: break
-        case .refunded: world.note(.refunded, subscription, "")
-        case .failed:
-            world.note(.closedFailed, subscription, "")
-            let charge = transition.charge.map { ledger[charge: $0.value] }
-            if charge?.attempts.isEmpty == false { world.note(.sealed, subscription, "") }
-        case .skipped: world.note(.closedSkipped, subscription, "")
-        case .held(let reason):
-            world.note(.held, subscription, reason)
-            if reason.hasPrefix("claimed ") { world.note(.heldAsPoison, subscription, reason) }
-        case nil: break
+extension Database.Trouble {
+    var mark: Mark {
+        switch self {
+        case .gone: .storeDown
+        case .readOnly: .storeReadOnly
+        case .full: .storeFull
         }
     }
 }
@@ -320,33 +383,4 @@ extension Verdict {
         case .rejected: 4
         }
     }
-}
-
-/// The port of one worker to the ``Database``.
-struct SimulatedStore: Store {
-    let node: Node
-    let database: Database
-
-    func claim(limit: Int) async throws(StoreError) -> Claim {
-        let result: Result<Claim, StoreError> = await withUnsafeContinuation { continuation in
-            database.claim(limit, node) { continuation.resume(returning: $0) }
-        }
-        return try result.get()
-    }
-
-    func record(_ transitions: [Transition]) async throws(StoreError) -> [Verdict] {
-        let result: Result<[Verdict], StoreError> = await withUnsafeContinuation { continuation in
-            database.record(transitions, node) { continuation.resume(returning: $0) }
-        }
-        return try result.get()
-    }
-
-    func release(_ work: [Work]) async throws(StoreError) {
-        let result: Result<Bool, StoreError> = await withUnsafeContinuation { continuation in
-            database.release(work, node) { continuation.resume(returning: $0) }
-        }
-        _ = try result.get()
-    }
-
-    func report(_ worker: WorkerReport) async throws(StoreError) {}
 }

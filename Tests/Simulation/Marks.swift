@@ -9,36 +9,32 @@ enum Mark: Int, CaseIterable {
     // Workers.
     case crashIdle, crashBeforeSend, crashAfterSend, crashAfterClaim, crashBeforeRecord
     case crashAfterRecord, stall, stallBeyondLease, stallBeforeSend, stopped, started, fleetDown
-    case claimedAlone, heldAsPoison
+    case claimedAlone, heldAsPoison, stoppedClean, deployed, versionRefused
     // Store.
     case claimBefore, claimUnacknowledged, claimLost, claimLateApplied, claimSlow
     case recordBefore, recordUnacknowledged, recordLost, recordLateApplied, recordSlow
-    case storeDown, storeReadOnly, failover
+    case storeDown, storeReadOnly, storeFull, claimReadOnly, recordReadOnly, recordFull
+    case recordRejected, batchFailed, failover, adopted, lookedFirst
     // Wire.
     case sendLost, sendLate, sendDoubled, notSentFault, answerLost, answerCut, answerGarbage
     case answerOfAnother, answer500, answerLate, hang
     // Provider.
     case maintenance, tooMany, unauthorized, refusedBefore500, anyCode, running409, replayed
     case forgotDecline, storedError, duplicateOrder, burnedOrder, windowEnded, providerDown
-    case slowExecution, cancelledInConsole, lateExecution
+    case slowExecution, cancelledInConsole, refundedInPart, lateExecution
+    case lingering409, duplicate409, removedCard400, removedCard404
     // Look-ups.
     case lookUpLost, lookUp5xx, lookUp404, lookUpGarbage, lookUpOfAnother, lookUpLag, lookUp429
     case lookUpAborted
     // The web app and the operator.
     case subscribed, planChanged, priceChanged, cancelledNow, cancelledAtEnd, uncancelled, pausedRow
     case resumedRow, newCard, cardDeleted, cardChosen, retriedNow, fleetPaused, keyRotated
+    case rotatedWhileOpen, capReached, heldAsMissed, skippedAsMissed, chargedLate, longHistory
     // Clocks.
     case clockStep, clockJump
 
-    /// Need not be seen: behind an option, or what a right daemon never brings about (a name
-    /// that outlives the provider's memory); a contradiction takes more mishaps at a time than a
-    /// million seeds have.
-    var isOptional: Bool {
-        switch self {
-        case .failover, .windowEnded, .verdictContradiction: true
-        default: false
-        }
-    }
+    /// What a right daemon never brings about: a name that outlives the provider's memory.
+    var isOptional: Bool { self == .windowEnded }
 }
 
 /// Counts of marks.

@@ -9,6 +9,10 @@ final class Node: @unchecked Sendable {
     unowned let world: World
     /// Of the secret key it was started with.
     let fingerprint: Int
+    /// Schema version of its program.
+    let version: Int
+    /// Something beside an honest stop kept it from writing down what it had.
+    var hadTrouble = false
     private(set) var isDead = false
     private(set) var hasEnded = false
     private var asleepUntil: Int64 = 0
@@ -18,13 +22,17 @@ final class Node: @unchecked Sendable {
     var isAlive: Bool { !isDead && !hasEnded }
     var isAsleep: Bool { asleepUntil > world.now }
 
-    init(id: Int, world: World, fingerprint: Int) {
+    init(id: Int, world: World, fingerprint: Int, version: Int) {
         self.id = id
         self.world = world
         self.fingerprint = fingerprint
+        self.version = version
     }
 
-    nonisolated func start(_ database: Database, _ wire: Wire) {
+    /// `onStopped`: it ended by itself, with everything recorded.
+    nonisolated func start(
+        _ database: Database, _ wire: Wire, onStopped: @escaping @Sendable () -> Void
+    ) {
         let swarm = world.swarm
         let configuration = WorkerConfiguration(
             maxInFlight: swarm.maxInFlight, pollInterval: .seconds(30 * 86_400),
@@ -39,7 +47,13 @@ final class Node: @unchecked Sendable {
             time: Timepiece(SimulatedClock(node: self)) { world.dice.fraction() })
         self.service = service
         running = Task {
-            try? await service.run()
+            do {
+                try await service.run()
+                if !self.isDead { onStopped() }
+            } catch {
+                // The process ends here; what was still on its way ends with it.
+                self.isDead = true
+            }
             self.hasEnded = true
         }
     }
@@ -61,6 +75,7 @@ final class Node: @unchecked Sendable {
 
     /// SIGSTOP, a VM freeze, swap: the process stands still while its clock goes on.
     func stall(for duration: Duration) {
+        hadTrouble = true
         asleepUntil = max(asleepUntil, world.now + Int64(duration / .microseconds(1)))
     }
 

@@ -9,6 +9,8 @@ final class Oracle: @unchecked Sendable {
     unowned let provider: Provider
     /// True time of each attempt's opening, by order id.
     private var openedAt: [String: Int64] = [:]
+    /// True time at which a request of a name last left, and the not-founds heard of it since.
+    var doubts: [String: (sentAt: Int64, notFounds: Int, lastAt: Int64)] = [:]
 
     init(world: World, database: Database, provider: Provider) {
         self.world = world
@@ -16,13 +18,13 @@ final class Oracle: @unchecked Sendable {
         self.provider = provider
     }
 
-    private var ledger: Ledger { database.ledger }
+    var ledger: Ledger { database.ledger }
 
-    private func charge(_ name: ApproveCall.Name) -> Ledger.Charge? {
+    func charge(_ name: ApproveCall.Name) -> Ledger.Charge? {
         ledger.charges.first { $0.subscription == name.subscription && $0.period == name.period }
     }
 
-    private func entries(_ charge: Ledger.Charge) -> [Provider.Entry] {
+    func entries(_ charge: Ledger.Charge) -> [Provider.Entry] {
         provider.books.filter {
             $0.call.name.subscription == charge.subscription && $0.call.name.period == charge.period
         }
@@ -30,7 +32,7 @@ final class Oracle: @unchecked Sendable {
 
     /// The provider keeps what it answers (A2), and answers what is.
     private var isHonest: Bool {
-        world.swarm.forgets == 0 && world.swarm.anyCode == 0 && world.swarm.failover == 0
+        world.swarm.forgets == 0 && world.swarm.anyCode == 0 && !database.hasFailedOver
     }
 
     // MARK: At every event
@@ -38,7 +40,7 @@ final class Oracle: @unchecked Sendable {
     /// A worker asks for a request to be made.
     func willSend(_ request: AttemptRequest, by node: Node) {
         // After a failover with loss, what was claimed before it is in no ledger any more.
-        if world.swarm.failover > 0 { return }
+        if database.hasFailedOver { return }
         let name = ApproveCall.Name(request.orderID)
         guard let charge = charge(name), name.attempt <= charge.attempts.count,
             charge.attempts[name.attempt - 1].request == request
@@ -49,6 +51,7 @@ final class Oracle: @unchecked Sendable {
             world.fail("L2: \(request.orderID) is sent when the provider may have forgotten it")
         }
         guard world.swarm.clockSteps == 0 else { return }
+        checkRepeat(request)
         let row = ledger[subscription: name.subscription]
         let end = row.leaseUntil.map { $0.microseconds - database.clocks.real.microseconds } ?? 0
         if row.leaseOwner != node.id || end < 65_000_000 {
@@ -60,7 +63,7 @@ final class Oracle: @unchecked Sendable {
     func approved(_ entry: Provider.Entry) {
         let name = entry.call.name
         guard let charge = charge(name) else {
-            if world.swarm.failover > 0 { return }
+            if database.hasFailedOver { return }
             return world.fail("I3: \(entry.call.orderID) is paid and has no charge")
         }
         let all = entries(charge)
@@ -72,7 +75,14 @@ final class Oracle: @unchecked Sendable {
         if charge.isUnpaid {
             world.fail("I2: \(entry.call.orderID) is paid, its charge had ended as \(charge.state)")
         }
-        if entry.call.amount != charge.terms.amount {
+        if isHonest, name.attempt <= charge.attempts.count {
+            let attempt = charge.attempts[name.attempt - 1]
+            if attempt.state == .declined || attempt.state == .refused {
+                world.fail("I5: \(entry.call.orderID) had ended as \(attempt.state) and is paid")
+            }
+        }
+        checkDay(of: entry)
+        if entry.call.amount != charge.terms.amount, !database.hasFailedOver {
             world.fail(
                 "I8: \(entry.call.orderID) took \(entry.call.amount.value) won, not what was frozen"
             )
@@ -129,100 +139,6 @@ final class Oracle: @unchecked Sendable {
                     && charge.attempts.contains { $0.request.orderID == entry.call.orderID }
             }
             if !isBooked { world.fail("I3: \(name) counts as paid, the provider's books say no") }
-        }
-    }
-
-    // MARK: When faults have stopped
-
-    /// What is still to be done; nil: nothing.
-    func unsettled() -> String? {
-        let clocks = database.clocks
-        for row in ledger.subscriptions {
-            if let next = row.nextChargeAt, next <= clocks.business {
-                return "sub \(row.id) is due and nobody acts on it"
-            }
-            guard let id = row.openCharge else { continue }
-            let charge = ledger[charge: id]
-            if charge.state == .held || row.state == .paused && !row.attemptOpen { continue }
-            return "period \(charge.period) of sub \(row.id) does not end (\(row.state))"
-        }
-        return nil
-    }
-
-    /// Ledger and books agree, and nothing is held without a reason.
-    func audit() {
-        for entry in provider.books {
-            let order = entry.call.orderID
-            guard let charge = charge(entry.call.name) else {
-                return world.fail("I4: \(order) is paid and has no charge")
-            }
-            switch charge.state {
-            case .held: break
-            case .paid, .refunded:
-                if charge.paymentKey != entry.paymentKey {
-                    world.fail("I4: \(order) is paid, the ledger knows another payment")
-                }
-            case .open
-            where ledger[subscription: charge.subscription].state == .paused
-                && provider.isExcused(charge.subscription, charge.period) == "forgotten decline":
-                // Nobody looks while the pause lasts: found when it ends, or by reconcile.
-                break
-            case .open, .failed, .skipped:
-                world.fail("I4: \(order) is paid, its charge is \(charge.state)")
-            }
-        }
-        for charge in ledger.charges where charge.state == .held { auditHeld(charge) }
-        for row in ledger.subscriptions { audit(row) }
-    }
-
-    private func audit(_ row: Ledger.Subscription) {
-        let ended = ledger.charges.filter {
-            $0.subscription == row.id && $0.period < row.periodIndex
-        }
-        if ended.count != row.periodIndex {
-            world.fail(
-                "I7: sub \(row.id) has \(ended.count) charges for \(row.periodIndex) periods")
-        }
-        if row.cycle.start(from: row.anchorAt, row.periodIndex - row.anchorIndex) != row.periodAt {
-            world.fail(
-                "I7: period \(row.periodIndex) of sub \(row.id) does not start where it should")
-        }
-        let isHeld = row.openCharge.map { ledger[charge: $0].state == .held } ?? false
-        if row.state == .active || row.state == .pastDue, row.nextChargeAt == nil, !isHeld {
-            world.fail("I7: sub \(row.id) is \(row.state) and nothing is planned")
-        }
-        for charge in ledger.charges
-        where charge.subscription == row.id && charge.state == .open && charge.id != row.openCharge
-        {
-            world.fail("I7: period \(charge.period) of sub \(row.id) is open and nobody's")
-        }
-    }
-
-    /// With an honest provider, and faults shorter than the age guard, nothing is held.
-    private func auditHeld(_ charge: Ledger.Charge) {
-        let excuse = provider.isExcused(charge.subscription, charge.period)
-        let reason = charge.reason ?? ""
-        let isFine: Bool
-        if reason.hasPrefix("too many attempts") {
-            isFine = charge.attempts.count >= ledger.numbers.maximumAttempts
-        } else if reason.hasPrefix("claimed ") {
-            isFine = database.silentFaults >= 5
-        } else if reason.hasPrefix("missed") {
-            isFine = true
-        } else if reason.hasPrefix("unresolved") {
-            // So many repeats lost, one after another, are faults that last as long as the guard.
-            let sends = charge.attempts.last?.sends ?? 0
-            let lookUps = charge.attempts.last?.lookups ?? 0
-            isFine =
-                excuse != nil || world.swarm.clockJumps > 0 || world.swarm.fleetDown > 0
-                || world.swarm.rotates || lookUps > 6 || sends > 20
-        } else {
-            isFine = excuse != nil
-        }
-        if !isFine {
-            world.fail(
-                "I7: period \(charge.period) of sub \(charge.subscription) is held without need: \(reason)"
-            )
         }
     }
 }

@@ -61,10 +61,12 @@ final class Provider: @unchecked Sendable {
     private(set) var books: [Entry] = []
     private var memory: [Key: Memory] = [:]
     private var running: [Key: Int64] = [:]
+    private var lingering: [Key: Int64] = [:]
     private var payments: [String: Payment] = [:]
     private var visibleAt: [String: Int64] = [:]
     private var declinedOrders: Set<String> = []
     private var deadCards: Set<String> = []
+    private var removedCards: Set<String> = []
     /// Charges that the provider itself made impossible to end well, and how.
     private(set) var excuses: [ApproveCall.Name: String] = [:]
     private var outage: (mark: Mark, until: Int64)?
@@ -101,11 +103,15 @@ final class Provider: @unchecked Sendable {
             secret: call.secretKey, billingKey: call.billingKey, name: call.idempotencyKey)
         if let refusal = refusal(call, key) { return answer(refusal) }
         if isOut == .providerDown { return }
+        if let end = lingering[key], end > world.now {
+            world.note(.lingering409, call.name.subscription, "\(order) is said to run still")
+            return answer(.error("IDEMPOTENT_REQUEST_PROCESSING", status: 409))
+        }
         if let end = running[key], end > world.now {
             if world.swarm.racesOrders {
                 world.note(
                     .duplicateOrder, call.name.subscription, "\(order) is running: duplicate")
-                return answer(.error("DUPLICATED_ORDER_ID", status: 400))
+                return answer(duplicate(call))
             }
             world.note(.running409, call.name.subscription, "\(order) is still running")
             return answer(.error("IDEMPOTENT_REQUEST_PROCESSING", status: 409))
@@ -122,6 +128,9 @@ final class Provider: @unchecked Sendable {
             let reply = execute(call)
             memory[key] = Memory(reply: reply, at: world.now, isDecline: reply.isDecline)
             running[key] = nil
+            if world.swarm.lingers {
+                lingering[key] = world.now + Int64(world.dice.below(1_800)) * 1_000_000
+            }
             answer(reply)
         }
     }
@@ -185,16 +194,23 @@ final class Provider: @unchecked Sendable {
     private func execute(_ call: ApproveCall) -> ProviderReply {
         let order = call.orderID.value
         let subscription = call.name.subscription
-        if world.swarm.uniqueOrders,
-            payments[order]?.status == .done || payments[order]?.status == .canceled
-        {
+        if world.swarm.uniqueOrders, let status = payments[order]?.status, status != .aborted {
             world.note(.duplicateOrder, subscription, "\(order) was approved before")
-            return .error("DUPLICATED_ORDER_ID", status: 400)
+            return duplicate(call)
         }
         if world.swarm.burnsOrders, declinedOrders.contains(order) {
             world.note(.burnedOrder, subscription, "\(order) was declined before and is burned")
             excuse(call.name, "burned order id")
-            return .error("DUPLICATED_ORDER_ID", status: 400)
+            return duplicate(call)
+        }
+        if removedCards.contains(call.billingKey) {
+            let isNotFound = world.swarm.removedIsNotFound
+            world.note(
+                isNotFound ? .removedCard404 : .removedCard400, subscription,
+                "\(order): its card was removed")
+            return isNotFound
+                ? decline(call, "NOT_FOUND_BILLING", status: 404)
+                : decline(call, "INVALID_BILL_KEY_REQUEST", status: 400)
         }
         if deadCards.contains(call.billingKey) { return decline(call, "INVALID_STOPPED_CARD") }
         if world.strikes(world.swarm.decline) {
@@ -227,7 +243,16 @@ final class Provider: @unchecked Sendable {
         "EXCEED_MAX_AMOUNT", "INVALID_STOPPED_CARD",
     ]
 
-    private func decline(_ call: ApproveCall, _ code: String) -> ProviderReply {
+    private func duplicate(_ call: ApproveCall) -> ProviderReply {
+        if world.swarm.duplicateStatus == 409 {
+            world.note(.duplicate409, call.name.subscription, "\(call.orderID)")
+        }
+        return .error("DUPLICATED_ORDER_ID", status: world.swarm.duplicateStatus)
+    }
+
+    private func decline(
+        _ call: ApproveCall, _ code: String, status: Int = 403
+    ) -> ProviderReply {
         let order = call.orderID.value
         if code == "EXCEED_MAX_AMOUNT" { excuse(call.name, code) }
         declinedOrders.insert(order)
@@ -236,8 +261,11 @@ final class Provider: @unchecked Sendable {
                 paymentKey: "void\(declinedOrders.count)", orderID: call.orderID, status: .aborted,
                 totalAmount: call.amount, failure: Answer(code: code, httpStatus: 200))
         }
-        return .error(code, status: 403)
+        return .error(code, status: status)
     }
+
+    /// The web app deletes a billing key.
+    func remove(_ billingKey: String) { removedCards.insert(billingKey) }
 
     // MARK: Look-ups
 
@@ -265,15 +293,18 @@ final class Provider: @unchecked Sendable {
 
     // MARK: Console
 
-    /// Somebody cancels a payment in the provider's console, in whole.
+    /// Somebody cancels a payment in the provider's console, in whole or in part.
     func cancelOne() {
         guard let index = books.indices.last(where: { !books[$0].isCancelled }) else { return }
         let call = books[index].call
         books[index].isCancelled = true
-        payments[call.orderID.value]?.status = .canceled
-        payments[call.orderID.value]?.balanceAmount = Won(0)
+        let isPart = world.dice.happens(0.4)
+        payments[call.orderID.value]?.status = isPart ? .partialCanceled : .canceled
+        payments[call.orderID.value]?.balanceAmount = Won(isPart ? call.amount.value / 2 : 0)
         excuse(call.name, "cancelled in the console")
-        world.note(.cancelledInConsole, call.name.subscription, call.orderID.value)
+        world.note(
+            isPart ? .refundedInPart : .cancelledInConsole, call.name.subscription,
+            call.orderID.value)
     }
 }
 

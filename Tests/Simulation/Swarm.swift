@@ -18,6 +18,8 @@ struct Swarm {
     var claimFault: Double
     var recordFault: Double
     var storeDown: Double
+    /// One row that the database refuses, one batch that fails as a whole.
+    var rowTrouble: Double
     var failover: Double
     // Wire.
     var sendFault: Double
@@ -42,6 +44,12 @@ struct Swarm {
     var showsAborted: Bool
     /// Of two requests under one key at a time, the second is told that the order is a duplicate.
     var racesOrders: Bool
+    /// "Still running" for minutes after the first request of a name ended.
+    var lingers: Bool
+    /// HTTP status of `DUPLICATED_ORDER_ID`.
+    var duplicateStatus: Int
+    /// A billing key that was removed is "not found", instead of an invalid request.
+    var removedIsNotFound: Bool
     var lag: Double
     var lookUpFault: Double
     var console: Double
@@ -49,10 +57,14 @@ struct Swarm {
     var wishes: Double
     var pauses: Double
     var rotates: Bool
+    var deploys: Bool
+    /// Won that may be sent a day.
+    var maxWonPerDay: Int64?
+    var requestsPerMinute: Int?
     var clockSteps: Double
     var clockJumps: Double
 
-    init(_ dice: inout Dice, mutant: Mutant?, failover isOn: Bool) {
+    init(_ dice: inout Dice, mutant: Mutant?) {
         /// Zero in most seeds, else up to `most`.
         func rate(_ most: Double, in share: Double = 0.4) -> Double {
             let isOn = dice.happens(share)
@@ -63,6 +75,7 @@ struct Swarm {
         workers = 1 + dice.below(3)
         weekly = dice.happens(0.3)
         days = 31 + dice.below(weekly ? 4 : 40)
+        if dice.happens(0.02) { days = 100 + dice.below(300) }
         maxInFlight = 1 + dice.below(4)
         maxClaim = 1 + dice.below(4)
         flushes = dice.happens(0.3)
@@ -73,7 +86,8 @@ struct Swarm {
         claimFault = rate(0.3)
         recordFault = rate(0.3)
         storeDown = rate(2, in: 0.15)
-        failover = isOn ? rate(1, in: 0.3) : 0
+        rowTrouble = rate(0.1, in: 0.05)
+        failover = rate(1, in: 0.06)
         sendFault = rate(0.3)
         late = rate(0.5)
         doubled = rate(0.3, in: 0.3)
@@ -90,12 +104,18 @@ struct Swarm {
         uniqueOrders = dice.happens(0.5)
         showsAborted = dice.happens(0.3)
         racesOrders = dice.happens(0.3)
+        lingers = dice.happens(0.1)
+        duplicateStatus = dice.happens(0.2) ? 409 : 400
+        removedIsNotFound = dice.happens(0.5)
         lag = rate(0.5, in: 0.3)
         lookUpFault = rate(0.3)
         console = rate(0.5, in: 0.05)
         wishes = rate(6, in: 0.4)
         pauses = rate(1, in: 0.08)
         rotates = dice.happens(0.05)
+        deploys = dice.happens(0.05)
+        requestsPerMinute = dice.happens(0.04) ? 1 + dice.below(40) : nil
+        maxWonPerDay = dice.happens(0.04) ? Int64(dice.below(60_000)) : nil
         clockSteps = rate(2, in: 0.1)
         clockJumps = rate(1, in: 0.04)
         // Rows that look as if they killed their workers.

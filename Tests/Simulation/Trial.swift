@@ -15,8 +15,7 @@ struct Trial {
 
     /// Runs one seed from its beginning to its end.
     static func run(_ seed: UInt64, _ options: Options, tells: Bool = false) -> Trial {
-        let world = World(
-            seed: seed, mutant: options.mutant, tells: tells, failover: options.failover)
+        let world = World(seed: seed, mutant: options.mutant, tells: tells)
         let director = Director(world: world)
         _ = director.run()
         let charges = director.database.ledger.charges
@@ -56,7 +55,6 @@ struct Options {
     var seconds: Double?
     var mutant: Mutant?
     var runsMutants = false
-    var failover = false
     /// A child of the run: prints for its parent.
     var isChild = false
     var stopsAtFailure = false
@@ -84,7 +82,6 @@ struct Options {
             case "--seconds": seconds = try value { Double($0) }
             case "--mutant": mutant = try value { Mutant(rawValue: $0) }
             case "--mutants": runsMutants = true
-            case "--failover": failover = true
             case "--child": isChild = true
             case "--stop": stopsAtFailure = true
             default: throw Refusal(text: Options.usage)
@@ -98,7 +95,6 @@ struct Options {
     func child(from: UInt64, count: UInt64, mutant: Mutant?) -> [String] {
         var words = ["--child", "--from", "\(from)", "--seeds", "\(count)"]
         if let mutant { words += ["--mutant", mutant.rawValue] }
-        if failover { words.append("--failover") }
         if stopsAtFailure || mutant != nil { words.append("--stop") }
         return words
     }

@@ -10,6 +10,9 @@ final class Wire: @unchecked Sendable {
     var onCrash: (Node, Mark) -> Void = { _, _ in }
     /// Told of every request that a worker asks for.
     var willSend: (AttemptRequest, Node) -> Void = { _, _ in }
+    /// Told of every request that leaves, and of every not-found that arrives.
+    var onSent: (OrderID) -> Void = { _ in }
+    var onNotFound: (OrderID) -> Void = { _ in }
     private var tries = 0
 
     /// Longest time a request that was given up may still act (`settings.late_bound`).
@@ -60,6 +63,7 @@ final class Wire: @unchecked Sendable {
         world.note(
             .sent, subscription, Int64(call.name.attempt), "worker \(node.id) sends \(call.orderID)"
         )
+        onSent(request.orderID)
         let conversation = Conversation(reply)
         node.after(timeout) { [self] in
             if !conversation.isOver, world.tells {
@@ -169,10 +173,12 @@ final class Wire: @unchecked Sendable {
         if world.strikes(world.swarm.crash / 8) { return onCrash(node, .crashBeforeSend) }
         let way = world.dice.duration(.milliseconds(5), .milliseconds(200))
         if world.strikes(world.swarm.lookUpFault) {
-            let mark = world.dice.among([
+            var mark = world.dice.among([
                 Mark.lookUpLost, .lookUp5xx, .lookUp404, .lookUpGarbage, .lookUp429,
                 .lookUpOfAnother,
             ])
+            // Each of these ends in a person's hands: few, or histories end early.
+            if mark == .lookUpOfAnother, !world.dice.happens(0.1) { mark = .lookUpGarbage }
             world.note(mark, subscription, "look-up of \(order)")
             let answer: LookUp
             var span = way
@@ -186,6 +192,7 @@ final class Wire: @unchecked Sendable {
                 answer =
                     world.mutant == .any404
                     ? .notFound(Answer(code: "NOT_FOUND", httpStatus: 404)) : foreign
+            case .lookUpOfAnother: answer = .found(foreign(order))
             case .lookUp429: answer = .unclear(Answer(code: "TOO_MANY_REQUESTS", httpStatus: 429))
             default: answer = .unclear(Answer(code: "UNREADABLE_ANSWER", httpStatus: 200))
             }
@@ -195,8 +202,19 @@ final class Wire: @unchecked Sendable {
             let answer = provider.lookUp(order)
             world.note(
                 .lookedUp, subscription, "worker \(node.id) looks \(order) up: \(answer.story)")
-            node.after(way) { reply(answer) }
+            node.after(way) { [self] in
+                if case .notFound = answer { onNotFound(order) }
+                reply(answer)
+            }
         }
+    }
+
+    /// Somebody else's payment in answer to a look-up.
+    private func foreign(_ order: OrderID) -> Payment {
+        provider.excuse(ApproveCall.Name(order), "another's payment")
+        return Payment(
+            paymentKey: "foreign\(world.steps)", orderID: OrderID(stored: "sub9999-0-1"),
+            status: .done, totalAmount: Won(100))
     }
 
     // MARK: Mutants

@@ -22,12 +22,12 @@ final class World: @unchecked Sendable {
     /// No faults from here on.
     var isCalm = false
 
-    init(seed: UInt64, mutant: Mutant?, tells: Bool, failover: Bool = false) {
+    init(seed: UInt64, mutant: Mutant?, tells: Bool) {
         self.seed = seed
         self.mutant = mutant
         self.tells = tells
         var dice = Dice(seed: seed)
-        swarm = Swarm(&dice, mutant: mutant, failover: failover)
+        swarm = Swarm(&dice, mutant: mutant)
         self.dice = dice
     }
 

@@ -129,6 +129,8 @@ package struct Ledger: Sendable {
     package var plans: [Plan] = []
     /// Ids are positions, from 1.
     package var cards: [Card] = []
+    /// Part of new billing keys: ids are issued again after a loss, the provider's keys are not.
+    package var cardSeries = 1
     package var subscriptions: [Subscription] = []
     package var charges: [Charge] = []
     /// The outbox; nil: not kept, for those who play many histories and never read it.

@@ -22,6 +22,11 @@ package enum Cycle: Hashable, Sendable {
         }
     }
 
+    /// The number of the day in Seoul.
+    package static func dayInSeoul(_ clock: Instant) -> Int {
+        floorDivide(Int(clock.microseconds + zone), Int(day))
+    }
+
     private static let zone: Int64 = 9 * 3_600 * 1_000_000
     private static let day: Int64 = 86_400 * 1_000_000
 

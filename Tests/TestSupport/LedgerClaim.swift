@@ -25,6 +25,12 @@ extension Ledger {
         let locked = due(limit: limit, onlyOpen: allowance.isDayOver, at: clocks)
         let ids = together(locked)
         for id in ids.sorted() { try take(id, worker, at: clocks, &allowance, &claim) }
+        if allowance.leftOutForWon > 0, locked.count == limit {
+            // Open attempts do not wait behind rows that wait for tomorrow's won.
+            let free = limit - claim.work.count - claim.local.count
+            let open = together(due(limit: free, onlyOpen: true, at: clocks))
+            for id in open.sorted() { try take(id, worker, at: clocks, &allowance, &claim) }
+        }
         if allowance.isDayOver || allowance.leftOutForWon > 0 {
             claim.pausedReason = "the day's won are used up"
         } else if allowance.leftOutForRequests > 0 {
