@@ -35,7 +35,8 @@ extension Oracle {
                 }
             case .open
             where ledger[subscription: charge.subscription].state == .paused
-                && provider.isExcused(charge.subscription, charge.period) == "forgotten decline":
+                && (provider.isExcused(charge.subscription, charge.period) == "forgotten decline"
+                    || wasCopiedRefusal(charge)):
                 // Nobody looks while the pause lasts: found when it ends, or by reconcile.
                 break
             case .open, .failed, .skipped:
@@ -44,6 +45,12 @@ extension Oracle {
         }
         for charge in ledger.charges where charge.state == .held { auditHeld(charge) }
         for row in ledger.subscriptions { audit(row) }
+    }
+
+    /// A name of it was refused, and copies are made on the way: one may be executed, since nobody
+    /// promises that refusals are kept.
+    private func wasCopiedRefusal(_ charge: Ledger.Charge) -> Bool {
+        world.swarm.doubled > 0 && charge.attempts.contains { $0.state == .refused }
     }
 
     /// A failover lost the charge, and nobody asks for it again because the subscription rests or a
@@ -90,6 +97,8 @@ extension Oracle {
             isFine = database.silentFaults >= 5
         } else if reason.hasPrefix("missed") {
             isFine = true
+        } else if reason.hasPrefix("paid under earlier") {
+            isFine = excuse != nil || database.hasFailedOver || wasCopiedRefusal(charge)
         } else if reason.hasPrefix("unresolved") {
             // So many repeats lost, one after another, are faults that last as long as the guard.
             let sends = charge.attempts.last?.sends ?? 0

@@ -240,19 +240,21 @@ final class Database: @unchecked Sendable {
         }
         call(
             of: node, fate, apply: apply, empty: Claim(),
-            trouble: { $0 == .readOnly ? .claimReadOnly : nil }
-        ) { [self] result in
-            if case .success(let claim) = result, !claim.isEmpty, crashes(node, .crashAfterClaim) {
-                return
-            }
-            reply(
-                result.map { claim in
-                    var claim = mutant?.change(claim) ?? claim
-                    // The pump wakes workers when something is due: no idle polling for months.
-                    if let wake = claim.wake, wake > .seconds(600) { claim.wake = nil }
-                    return claim
-                })
-        }
+            trouble: { $0 == .readOnly ? .claimReadOnly : nil },
+            reply: { [self] result in
+                if case .success(let claim) = result, !claim.isEmpty,
+                    crashes(node, .crashAfterClaim)
+                {
+                    return
+                }
+                reply(
+                    result.map { claim in
+                        var claim = mutant?.change(claim) ?? claim
+                        // The pump wakes workers when something is due: no idle polling for months.
+                        if let wake = claim.wake, wake > .seconds(600) { claim.wake = nil }
+                        return claim
+                    })
+            })
     }
 
     /// What the claim compares beside the secret key.
@@ -302,11 +304,10 @@ final class Database: @unchecked Sendable {
         }
         call(
             of: node, fate, apply: apply, empty: [],
-            trouble: { $0 == .readOnly ? .recordReadOnly : $0 == .full ? .recordFull : nil }
-        ) { [self] result in
-            if crashes(node, .crashAfterRecord) { return }
-            reply(result)
-        }
+            trouble: { $0 == .readOnly ? .recordReadOnly : $0 == .full ? .recordFull : nil },
+            reply: { [self] result in
+                if !crashes(node, .crashAfterRecord) { reply(result) }
+            })
     }
 
     private func record(_ transition: Transition, _ node: Node) throws -> Verdict {

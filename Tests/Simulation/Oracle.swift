@@ -30,6 +30,16 @@ final class Oracle: @unchecked Sendable {
         }
     }
 
+    /// An ended name that may be paid all the same: nobody promises that a refusal is kept, so that a
+    /// copy made on the way of the refused request may be executed.
+    private func mayBePaid(_ attempt: Ledger.Attempt) -> Bool {
+        switch attempt.state {
+        case .open, .approved: true
+        case .refused: !isHonest || world.swarm.doubled > 0
+        case .declined: !isHonest
+        }
+    }
+
     /// The provider keeps what it answers (A2), and answers what is.
     private var isHonest: Bool {
         world.swarm.forgets == 0 && world.swarm.anyCode == 0 && !database.hasFailedOver
@@ -75,9 +85,9 @@ final class Oracle: @unchecked Sendable {
         if charge.isUnpaid {
             world.fail("I2: \(entry.call.orderID) is paid, its charge had ended as \(charge.state)")
         }
-        if isHonest, name.attempt <= charge.attempts.count {
+        if name.attempt <= charge.attempts.count {
             let attempt = charge.attempts[name.attempt - 1]
-            if attempt.state == .declined || attempt.state == .refused {
+            if !mayBePaid(attempt) {
                 world.fail("I5: \(entry.call.orderID) had ended as \(attempt.state) and is paid")
             }
         }
@@ -115,8 +125,7 @@ final class Oracle: @unchecked Sendable {
                 world.fail("I5: \(attempt.request.orderID) had ended and changed")
             }
         }
-        for attempt in charge.attempts where isHonest {
-            guard attempt.state == .declined || attempt.state == .refused else { continue }
+        for attempt in charge.attempts where !mayBePaid(attempt) {
             if provider.books.contains(where: { $0.call.orderID == attempt.request.orderID }) {
                 world.fail("I5: \(attempt.request.orderID) ended as \(attempt.state) and is paid")
             }

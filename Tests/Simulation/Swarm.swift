@@ -144,13 +144,11 @@ struct Swarm {
             uniqueOrders = true
             forgets = 0
         }
-        // A copy made on the way of a request that was refused, or declined and
-        // forgotten, is held back by no gap.
+        // A copy made on the way of a request that was declined, and whose decline is forgotten: the
+        // next name may follow at once when a card comes, so that no gap holds the copy back (A2).
+        // Copies of refused requests are allowed: the rest of twice the late bound is for them.
         if doubled > 0 {
             forgets = 0
-            refusal = 0
-            outage = 0
-            anyCode = 0
         }
     }
 }
