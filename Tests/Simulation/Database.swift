@@ -166,7 +166,7 @@ final class Database: @unchecked Sendable {
         hasFailedOver = true
         goDown(.gone, for: .seconds(5))
         let identity = identity
-        world.after(world.dice.duration(.seconds(10), .seconds(7_200))) { [self] in
+        world.after(world.dice.duration(.seconds(10), .seconds(1_800))) { [self] in
             guard self.identity == identity, adoptedIdentity != identity else { return }
             adopt()
             world.note(.adopted, 0, "the operator vouches for the standby")
@@ -184,6 +184,10 @@ final class Database: @unchecked Sendable {
     // MARK: Calls
 
     func claim(_ limit: Int, _ node: Node, _ reply: @escaping (Result<Claim, StoreError>) -> Void) {
+        if let unwritten = node.unwritten, unwritten.since < world.now {
+            world.fail(
+                "I4: worker \(node.id) claims while \(unwritten.count) results are not written")
+        }
         let fate = fate(world.swarm.claimFault)
         switch fate {
         case .done: break
@@ -207,8 +211,12 @@ final class Database: @unchecked Sendable {
         let apply = { [self] () throws -> Claim in
             if let refusal = refusal(of: node) { throw StoreError.refused(refusal) }
             let before = ledger
+            world.mutant?.beforeClaim(&ledger)
+            let key = world.mutant == .keyIgnored ? ledger.fingerprint : node.fingerprint
             let claim = try ledger.claim(
-                limit: limit, worker: node.id, fingerprint: node.fingerprint, at: clocks)
+                limit: limit, worker: node.id, fingerprint: key, at: clocks)
+            ledger.pausedReason = before.pausedReason
+            ledger.limits.wonPerDay = before.limits.wonPerDay
             if claim.pausedReason?.hasPrefix("the day") == true {
                 world.note(.capReached, Int64(node.id), "the day's won are used up")
             }
@@ -259,13 +267,14 @@ final class Database: @unchecked Sendable {
 
     /// What the claim compares beside the secret key.
     private func refusal(of node: Node) -> String? {
-        if node.version != schemaVersion {
+        if node.version != schemaVersion, world.mutant != .versionIgnored {
             world.note(
                 .versionRefused, Int64(node.id),
                 "worker \(node.id) has version \(node.version), the schema \(schemaVersion)")
             return "another schema version"
         }
-        return identity == adoptedIdentity ? nil : "nobody vouched for this database"
+        let isOurs = identity == adoptedIdentity || world.mutant == .identityIgnored
+        return isOurs ? nil : "nobody vouched for this database"
     }
 
     func record(
@@ -306,7 +315,16 @@ final class Database: @unchecked Sendable {
             of: node, fate, apply: apply, empty: [],
             trouble: { $0 == .readOnly ? .recordReadOnly : $0 == .full ? .recordFull : nil },
             reply: { [self] result in
-                if !crashes(node, .crashAfterRecord) { reply(result) }
+                if crashes(node, .crashAfterRecord) { return }
+                if case .failure(.unavailable) = result {
+                    node.unwritten = node.unwritten ?? (transitions.count, world.now)
+                    if world.mutant == .resultsDropped {
+                        return reply(.success(transitions.map { _ in .applied }))
+                    }
+                } else {
+                    node.unwritten = nil
+                }
+                reply(result)
             })
     }
 
@@ -318,8 +336,16 @@ final class Database: @unchecked Sendable {
             world.note(.recordRejected, transition.subscription.value, "the row is refused")
             return .rejected
         }
+        guard let told = world.mutant.map({ $0.change(transition, ledger) }) ?? transition else {
+            onRecord(
+                transition, .stale, node, before[subscription: transition.subscription.value])
+            return .stale
+        }
         do {
-            let verdict = try ledger.record([transition], by: node.id, at: clocks)[0]
+            let owner = ledger[subscription: told.subscription.value].leaseOwner ?? node.id
+            let worker = world.mutant == .opinionsUnfenced ? owner : node.id
+            let verdict = try ledger.record([told], by: worker, at: clocks)[0]
+            world.mutant?.afterRecord(transition, verdict, &ledger, clock: clocks.business)
             note(transition, verdict)
             onRecord(
                 transition, verdict, node,

@@ -67,11 +67,7 @@ final class Director: @unchecked Sendable {
         let swarm = world.swarm
         let day = Duration.seconds(86_400)
         database.clockOffset = day * world.dice.below(400)
-        if world.mutant == .noGap { database.ledger.numbers.gap = .zero }
-        if world.mutant == .noAgeGuard {
-            database.ledger.numbers.lastSendAge = day * 1_000
-            database.ledger.numbers.holdAge = day * 1_001
-        }
+        world.mutant?.prepare(&database.ledger)
         database.ledger.limits.wonPerDay = swarm.maxWonPerDay
         database.ledger.limits.requestsPerMinute = swarm.requestsPerMinute
         if swarm.days >= 100 { world.note(.longHistory, Int64(swarm.days), "\(swarm.days) days") }
@@ -196,7 +192,8 @@ final class Director: @unchecked Sendable {
             alive.randomElement(using: &world.dice)?.wake()
         }
         // What waits for the next day's won waits for hours.
-        let longest = database.ledger.limits.wonPerDay == nil ? Duration.seconds(120) : .seconds(7_200)
+        let longest =
+            database.ledger.limits.wonPerDay == nil ? Duration.seconds(120) : .seconds(7_200)
         pumpWait = min(pumpWait * 2, longest)
         setPump(world.now + Int64(pumpWait / .microseconds(1)))
     }

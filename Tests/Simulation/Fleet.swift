@@ -46,11 +46,10 @@ struct Fleet {
     }
 
     let options: Options
-    private static let chunk: UInt64 = 1_000
 
     /// Runs `count` seeds from `from`, or until the time is up, or until `isEnough`.
     func run(
-        from: UInt64, count: UInt64, mutant: Mutant?, seconds: Double?,
+        from: UInt64, count: UInt64, mutant: Mutant?, seconds: Double?, chunk: UInt64 = 1_000,
         isEnough: (Sum) -> Bool = { _ in false }
     ) -> Sum {
         let start = ContinuousClock.now
@@ -64,7 +63,7 @@ struct Fleet {
         }
         while true {
             while lanes.count < options.jobs, next < end, !isTimeUp(), !isEnough(sum) {
-                let size = min(Self.chunk, end - next)
+                let size = min(chunk, end - next)
                 lanes.append(Lane(options.child(from: next, count: size, mutant: mutant)))
                 next += size
             }

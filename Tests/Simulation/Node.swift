@@ -18,6 +18,9 @@ final class Node: @unchecked Sendable {
     private var asleepUntil: Int64 = 0
     private var service: ChargingService?
     private var running: Task<Void, Never>?
+    private var onStopped: @Sendable () -> Void = {}
+    /// What a failed record left with it, and since when.
+    var unwritten: (count: Int, since: Int64)?
     /// Kept alive for as long as the history: a process has no end of its own.
     var isAlive: Bool { !isDead && !hasEnded }
     var isAsleep: Bool { asleepUntil > world.now }
@@ -33,6 +36,7 @@ final class Node: @unchecked Sendable {
     nonisolated func start(
         _ database: Database, _ wire: Wire, onStopped: @escaping @Sendable () -> Void
     ) {
+        self.onStopped = onStopped
         let swarm = world.swarm
         let configuration = WorkerConfiguration(
             maxInFlight: swarm.maxInFlight, pollInterval: .seconds(30 * 86_400),
@@ -67,7 +71,13 @@ final class Node: @unchecked Sendable {
 
     /// SIGTERM.
     func stop() {
-        whenAwake { self.running?.cancel() }
+        whenAwake {
+            if self.world.mutant == .stopDropsResults {
+                self.isDead = true
+                self.onStopped()
+            }
+            self.running?.cancel()
+        }
     }
 
     /// kill −9.

@@ -19,13 +19,14 @@ struct SimulationCommand {
             words += ["--seed", "\(seed)"]
             return Fleet.show(words)
         }
+        if options.listsMutants { return list() }
         if options.runsMutants { return mutants(options) }
         let start = ContinuousClock.now
         let sum = Fleet(options: options).run(
             from: options.from, count: options.count, mutant: options.mutant,
             seconds: options.seconds)
         let seconds = (ContinuousClock.now - start) / .seconds(1)
-        return report(sum, seconds)
+        return report(sum, seconds, options)
     }
 
     // MARK: Child
@@ -87,18 +88,34 @@ struct SimulationCommand {
 
     // MARK: Reports
 
-    private nonisolated static func report(_ sum: Fleet.Sum, _ seconds: Double) -> Int32 {
+    /// How often every fault edge must be met.
+    private nonisolated static var leastPerMillion: Int { 100 }
+
+    /// The commit of the folder that this runs in.
+    private nonisolated static func commit() -> String {
+        guard let stream = popen("git rev-parse --short HEAD 2>/dev/null", "r") else { return "?" }
+        defer { pclose(stream) }
+        var line = [CChar](repeating: 0, count: 64)
+        guard fgets(&line, Int32(line.count), stream) != nil else { return "unknown" }
+        let bytes = line.prefix { $0 > 32 }.map { UInt8(bitPattern: $0) }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    private nonisolated static func report(
+        _ sum: Fleet.Sum, _ seconds: Double, _ options: Options
+    ) -> Int32 {
         let seeds = sum.passed + sum.failed
         for failure in sum.failures { print(failure) }
         print("mark, count, per million seeds:")
         var thin: [String] = []
+        let least = seeds * leastPerMillion / 1_000_000
         for mark in Mark.allCases {
             let count = sum.tallies[mark]
             let rate = Double(count) / Double(max(1, seeds)) * 1_000_000
             print(
                 "  \(mark)".padding(toLength: 28, withPad: " ", startingAt: 0)
                     + "\(count)".leftPadded(12) + "\(Int(rate))".leftPadded(12))
-            if !mark.isOptional, rate < 100 { thin.append("\(mark)") }
+            if !mark.isOptional, count < least { thin.append("\(mark)") }
         }
         let rate = Int(Double(seeds) / max(seconds, 0.001))
         print(
@@ -114,17 +131,35 @@ struct SimulationCommand {
         // Few seeds say nothing of rare marks.
         let isThin = seeds >= 100_000 && !thin.isEmpty
         if isThin {
-            print("hit less than 100 times per million seeds: " + thin.joined(separator: ", "))
+            print(
+                "hit less than \(leastPerMillion) times per million seeds: "
+                    + thin.joined(separator: ", "))
+        }
+        if sum.failed > 0 { print("commit \(commit()); replay: billing-simulation --seed N") }
+        if seeds < Int(options.count) {
+            print("time was up: \(seeds) of \(options.count) seeds were played")
         }
         print("\(sum.passed) passed, \(sum.failed) failed")
         return sum.failed == 0 && !isThin ? 0 : 1
+    }
+
+    private nonisolated static func list() -> Int32 {
+        let rows =
+            Mutant.allCases.map { ($0.rawValue, "simulation", "the oracle") } + Elsewhere.all
+        for (name, layer, by) in rows {
+            print(
+                name.padding(toLength: 48, withPad: " ", startingAt: 0)
+                    + layer.padding(toLength: 14, withPad: " ", startingAt: 0) + by)
+        }
+        return 0
     }
 
     private nonisolated static func mutants(_ options: Options) -> Int32 {
         var survivors: [String] = []
         for mutant in Mutant.allCases {
             let sum = Fleet(options: options).run(
-                from: options.from, count: options.count, mutant: mutant, seconds: options.seconds
+                from: options.from, count: options.count, mutant: mutant, seconds: options.seconds,
+                chunk: 200
             ) { $0.failed > 0 }
             let name = mutant.rawValue.padding(toLength: 24, withPad: " ", startingAt: 0)
             if let failure = sum.failures.first {

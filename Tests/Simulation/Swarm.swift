@@ -120,11 +120,12 @@ struct Swarm {
         clockJumps = rate(1, in: 0.04)
         // Rows that look as if they killed their workers.
         if dice.happens(0.02) { crash = 0.6 }
-        if let mutant, mutant.needsForgetfulProvider {
-            (forgets, late, decline) = (1, 0.5, 0.5)
-            crash = max(crash, 0.3)
-            doubled = 0
+        // Workers that sleep with an answer in hand while others end the attempt.
+        if dice.happens(0.02) {
+            (workers, stall, forgets, late) = (3, 0.8, 0.7, 0.6)
+            (decline, slow, failover) = (0.7, 0.5, 0)
         }
+        mutant?.shape(&self)
         assume()
     }
 
@@ -149,6 +150,10 @@ struct Swarm {
         // Copies of refused requests are allowed: the rest of twice the late bound is for them.
         if doubled > 0 {
             forgets = 0
+            if refusal > 0 || outage > 0 || anyCode > 0 {
+                clockSteps = 0
+                clockJumps = 0
+            }
         }
     }
 }

@@ -55,6 +55,7 @@ struct Options {
     var seconds: Double?
     var mutant: Mutant?
     var runsMutants = false
+    var listsMutants = false
     /// A child of the run: prints for its parent.
     var isChild = false
     var stopsAtFailure = false
@@ -63,6 +64,7 @@ struct Options {
         billing-simulation [--seeds N] [--from S] [--jobs N] [--seconds LIMIT] [--mutant NAME]
         billing-simulation --seed X [--mutant NAME]     one seed, with its story
         billing-simulation --mutants [--seeds N]        every mutant must be noticed
+        billing-simulation --mutants --list             what is noticed, and by which layer
         """
 
     init(_ arguments: [String]) throws(Refusal) {
@@ -82,6 +84,7 @@ struct Options {
             case "--seconds": seconds = try value { Double($0) }
             case "--mutant": mutant = try value { Mutant(rawValue: $0) }
             case "--mutants": runsMutants = true
+            case "--list": listsMutants = true
             case "--child": isChild = true
             case "--stop": stopsAtFailure = true
             default: throw Refusal(text: Options.usage)

@@ -143,8 +143,21 @@ extension Director {
             for row in database.ledger.subscriptions where row.attemptOpen {
                 world.note(.rotatedWhileOpen, row.id, "sub \(row.id) has an open attempt")
             }
-            for node in nodes { node.stop() }
+            let old = nodes
             nodes = []
+            for node in old {
+                guard world.dice.happens(0.3) else {
+                    node.stop()
+                    continue
+                }
+                nodes.append(node)
+                // Left behind with the old key, until somebody sees that it is refused.
+                world.after(world.dice.duration(.zero, .seconds(600))) { [unowned self] in
+                    guard node.isAlive else { return }
+                    node.stop()
+                    replace(node)
+                }
+            }
             if !fleetIsDown { for _ in 0..<world.swarm.workers { startNode() } }
             planPump()
         }
@@ -158,12 +171,12 @@ extension Director {
         world.note(.deployed, Int64(new), "version \(new) comes")
         let old = nodes
         startNode()
-        world.after(world.dice.duration(.zero, .seconds(3_600))) { [unowned self] in
+        world.after(world.dice.duration(.zero, .seconds(600))) { [unowned self] in
             database.schemaVersion = new
             planPump()
         }
         for node in old {
-            world.after(world.dice.duration(.zero, .seconds(7_200))) { [unowned self] in
+            world.after(world.dice.duration(.zero, .seconds(900))) { [unowned self] in
                 guard node.isAlive else { return }
                 node.stop()
                 replace(node)

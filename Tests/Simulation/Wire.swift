@@ -88,7 +88,11 @@ final class Wire: @unchecked Sendable {
         }
         if world.strikes(swarm.doubled) {
             world.note(.sendDoubled, subscription, "\(request.orderID) is doubled on its way")
-            world.after(world.dice.duration(.zero, timeout + Self.lateBound - .seconds(80))) {
+            // Most copies come at once, some as late as anything may act.
+            let latest =
+                world.dice.happens(0.5)
+                ? Duration.seconds(2) : timeout + Self.lateBound - .seconds(80)
+            world.after(world.dice.duration(.zero, latest)) {
                 [self] in
                 arrive(call, request, node, Conversation { _ in })
             }
@@ -188,15 +192,12 @@ final class Wire: @unchecked Sendable {
                 answer = .unclear(Answer(code: "TIMEOUT"))
             case .lookUp5xx: answer = .unclear(Answer(code: "COMMON_ERROR", httpStatus: 500))
             case .lookUp404:
-                let foreign = LookUp.unclear(Answer(code: "UNREADABLE_ANSWER", httpStatus: 404))
-                answer =
-                    world.mutant == .any404
-                    ? .notFound(Answer(code: "NOT_FOUND", httpStatus: 404)) : foreign
+                answer = .unclear(Answer(code: "UNREADABLE_ANSWER", httpStatus: 404))
             case .lookUpOfAnother: answer = .found(foreign(order))
             case .lookUp429: answer = .unclear(Answer(code: "TOO_MANY_REQUESTS", httpStatus: 429))
             default: answer = .unclear(Answer(code: "UNREADABLE_ANSWER", httpStatus: 200))
             }
-            return node.after(span) { reply(answer) }
+            return node.after(span) { [self] in reply(change(answer, order)) }
         }
         world.after(way) { [self] in
             let answer = provider.lookUp(order)
@@ -204,7 +205,7 @@ final class Wire: @unchecked Sendable {
                 .lookedUp, subscription, "worker \(node.id) looks \(order) up: \(answer.story)")
             node.after(way) { [self] in
                 if case .notFound = answer { onNotFound(order) }
-                reply(answer)
+                reply(change(answer, order))
             }
         }
     }
@@ -244,6 +245,15 @@ final class Wire: @unchecked Sendable {
 
     private func change(_ outcome: Outcome, _ request: AttemptRequest) -> Outcome {
         world.mutant?.change(outcome, request) ?? outcome
+    }
+
+    private func change(_ lookUp: LookUp, _ order: OrderID) -> LookUp {
+        guard let mutant = world.mutant else { return lookUp }
+        let name = ApproveCall.Name(order)
+        let charge = database.ledger.charges.first {
+            $0.subscription == name.subscription && $0.period == name.period
+        }
+        return mutant.change(lookUp, order, amount: charge?.terms.amount ?? Won(0))
     }
 }
 

@@ -92,7 +92,7 @@ package struct Ledger: Sendable {
     package struct Attempt: Sendable, Equatable {
         /// Pinned.
         package let request: AttemptRequest
-        package let fingerprint: Int
+        package var fingerprint: Int
         package let openedAt: Instant
         package var state = DueSubscription.LastAttempt.State.open
         package var code: String?
