@@ -89,8 +89,10 @@ extension Work {
                 if order == request.orderID { return found(payment, request) }
                 if payment.isDead(as: order) { continue }
                 // The name in hand may have been sent before: two payments are possible, a person
-                // must look.
-                if isRepeat { return held(nil, "paid under earlier order id \(order)") }
+                // must look. Not if this is a later name, which the database forgot: it was only
+                // opened because the one in hand, asked first, had ended without money.
+                let isLater = answers.contains { $0.0 == request.orderID }
+                if isRepeat, !isLater { return held(nil, "paid under earlier order id \(order)") }
                 return adopted(payment, order, request.amount, unsent: request.number)
             case .unclear(let answer), .faultOfAll(let answer):
                 return isRepeat

@@ -222,6 +222,19 @@ struct EarlierNamesRulesTests {
         #expect(transition?.chargeChange == .paid(payment()))
     }
 
+    /// After a restore the database knows attempt 2, in doubt; the provider shows that 3 was paid.
+    @Test(arguments: [false, true])
+    func thePaymentOfALaterForgottenNameIsAdopted(_ isRepeat: Bool) {
+        let later = OrderID(stored: request.orderID.value.dropLast() + "9")
+        let transition = work().afterEarlier(
+            [
+                (first, .notFound(poor)), (request.orderID, .notFound(poor)),
+                (later, .found(payment { $0.orderID = later })),
+            ], before: request, isRepeat: isRepeat, tries: 0, jitter: 0)
+        #expect(Kind(transition?.attempt) == .earlierPaid)
+        #expect(transition?.next == .advance)
+    }
+
     @Test func anAbortedPaymentOfAnotherOrderFreesNoWay() {
         let transition = before(
             earlier {
