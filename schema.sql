@@ -162,6 +162,15 @@ COMMENT ON FUNCTION billing.period_start(timestamptz, interval, integer, text) I
     'Start of period n, always counted from the anchor in the zone, clamped to the month''s end: '
     '31 Jan, 28 Feb, 31 Mar; 29 Feb yearly comes back in leap years.';
 
+CREATE OR REPLACE FUNCTION billing.next_day(instant timestamptz) RETURNS timestamptz
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT (date_trunc('day', instant AT TIME ZONE 'Asia/Seoul') + interval '1 day')
+        AT TIME ZONE 'Asia/Seoul'
+    $$;
+COMMENT ON FUNCTION billing.next_day(timestamptz) IS
+    'The midnight in Korea after it, where the days of issuers'' limits end, whatever a plan''s zone.';
+
 CREATE OR REPLACE FUNCTION billing.is_cycle(cycle interval) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN coalesce(extract(hour FROM cycle) = 0 AND extract(minute FROM cycle) = 0
@@ -1840,7 +1849,7 @@ REVOKE ALL ON ALL TABLES IN SCHEMA billing
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA billing FROM PUBLIC;
 GRANT USAGE ON SCHEMA billing TO billing_web, billing_worker, billing_report, billing_admin;
 GRANT EXECUTE ON FUNCTION billing.now(), billing.period_start(timestamptz, interval, integer, text),
-    billing.is_cycle(interval), billing.is_dunning(interval[]), billing.is_order_name(text),
+    billing.next_day(timestamptz), billing.is_cycle(interval), billing.is_dunning(interval[]), billing.is_order_name(text),
     billing.is_won(bigint), billing.identity(), billing.require_subscription(bigint, boolean)
     TO billing_web, billing_worker, billing_report, billing_admin;
 GRANT SELECT ON billing.settings TO billing_web, billing_worker, billing_report, billing_admin;

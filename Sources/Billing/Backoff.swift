@@ -29,6 +29,17 @@ package enum Backoff {
         return .seconds(ladder[min(max(failures, 1), ladder.count) - 1])
     }
 
+    /// The same while the provider is under maintenance: 1 h doubling to 6 h.
+    package static func maintained(number: Int, jitter: Double) -> Duration {
+        spread(base: 3_600, cap: 21_600, tries: number - 1, jitter: jitter)
+    }
+
+    /// How long after midnight a card is tried again whose limit of the day was reached: 1 to 3 h,
+    /// because issuers do their own maintenance around midnight, and not all at once.
+    package static func nextDay(jitter: Double) -> Duration {
+        .seconds(3_600) + .milliseconds(Int64(7_200_000 * min(max(jitter, 0), 1)))
+    }
+
     /// Full jitter above half: at least half the step, so that a low draw is no retry at once.
     private static func spread(base: Int, cap: Int, tries: Int, jitter: Double) -> Duration {
         let step = min(cap, base << min(max(tries, 0), 16))

@@ -57,10 +57,15 @@ package struct DueSubscription: Sendable {
         package var billingKey: BillingKey
         /// When the budget of declines of this key has room again; nil: it has.
         package var freeAt: Instant?
-        package init(id: Int64, billingKey: BillingKey, freeAt: Instant? = nil) {
+        /// Registered minutes ago, and nothing was tried with it yet.
+        package var isNew: Bool
+        package init(
+            id: Int64, billingKey: BillingKey, freeAt: Instant? = nil, isNew: Bool = false
+        ) {
             self.id = id
             self.billingKey = billingKey
             self.freeAt = freeAt
+            self.isNew = isNew
         }
     }
 
@@ -74,11 +79,12 @@ package struct DueSubscription: Sendable {
         package var declines: Int
         /// Nil: opened, but nothing was ever sent for it (no card, or the worker died).
         package var attempt: LastAttempt?
-        /// The code that ended the attempt before the last, if that was made with the same card.
+        /// Codes of the last two declines before the last attempt, made with the same card.
         package var earlierCode: String?
+        package var earliestCode: String?
         package init(
             id: ChargeID, terms: Terms, isHeld: Bool = false, declines: Int, attempt: LastAttempt?,
-            earlierCode: String? = nil
+            earlierCode: String? = nil, earliestCode: String? = nil
         ) {
             self.id = id
             self.terms = terms
@@ -86,6 +92,7 @@ package struct DueSubscription: Sendable {
             self.declines = declines
             self.attempt = attempt
             self.earlierCode = earlierCode
+            self.earliestCode = earliestCode
         }
     }
 
@@ -97,6 +104,8 @@ package struct DueSubscription: Sendable {
         package var code: String?
         package var openedAt: Instant
         package var finishedAt: Instant?
+        /// The midnight in Korea after `finishedAt`.
+        package var nextDay: Instant?
         /// A send of it was ever left without an answer.
         package var everUnknown: Bool
         /// A request may have left and nobody knows its answer.
@@ -117,7 +126,8 @@ package struct DueSubscription: Sendable {
 
         package init(
             state: State, request: AttemptRequest, code: String? = nil, openedAt: Instant,
-            finishedAt: Instant? = nil, everUnknown: Bool = false, inDoubt: Bool = true,
+            finishedAt: Instant? = nil, nextDay: Instant? = nil, everUnknown: Bool = false,
+            inDoubt: Bool = true,
             absent: Bool = false, sends: Int = 1, lookups: Int = 0, notFounds: Int = 0,
             quietOver: Bool = false, notSents: Int = 0, sameKey: Bool = true
         ) {
@@ -126,6 +136,7 @@ package struct DueSubscription: Sendable {
             self.code = code
             self.openedAt = openedAt
             self.finishedAt = finishedAt
+            self.nextDay = nextDay
             self.everUnknown = everUnknown
             self.inDoubt = inDoubt
             self.absent = absent
@@ -166,5 +177,23 @@ package struct DueSubscription: Sendable {
         self.problem = problem
         self.looksFirst = looksFirst
         self.charge = charge
+    }
+}
+
+extension DueSubscription {
+    /// What the answer to the attempt in hand is weighed against; `opensAttempt`: it is a new one.
+    package func history(opensAttempt: Bool) -> Work.History {
+        var codes = [charge?.earlierCode, charge?.earliestCode].compactMap { $0 }
+        if opensAttempt, let last = charge?.attempt {
+            if last.request.billingKeyID != card?.id {
+                codes = []
+            } else if last.state == .declined, let code = last.code {
+                codes.insert(code, at: 0)
+            }
+        }
+        return Work.History(
+            declines: charge?.declines ?? 0, dunningSteps: dunningSteps, lastCode: codes.first,
+            codeBefore: codes.dropFirst().first,
+            cardIsNew: opensAttempt && card?.isNew ?? false)
     }
 }

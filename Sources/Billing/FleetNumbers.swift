@@ -20,10 +20,6 @@ package struct FleetNumbers: Hashable, Sendable {
     /// Claims without any record before the row is held: it may be what kills the workers.
     package var maximumSilentClaims: Int = 5
 
-    /// Rest between a decline and the next attempt with the same card, unless a person asks for it:
-    /// at most one decline a day and charge. Card networks fine a merchant for more, and what was
-    /// short yesterday morning is short yesterday noon, too.
-    package static let declineRest: Duration = .seconds(86_400)
     /// Declines that one billing key may bring in ``keyWindow``, over all its subscriptions and
     /// whoever asks: above 15 in 30 days the networks charge a fee for every further attempt.
     package static let keyDeclines = 15

@@ -66,14 +66,30 @@ package struct Answer: Hashable, Sendable {
     package var httpStatus: Int?
     /// `X-TossPayments-Trace-Id`.
     package var traceID: String?
+    package var trait: Trait
+
+    /// What a code says beyond the class of its answer.
+    package enum Trait: Hashable, Sendable {
+        case none
+        /// Of a refusal: maintenance, which takes hours.
+        case lastsHours
+        /// Of an unknown: the provider's own words for this very request, which it may keep and repeat
+        /// under its key.
+        case finalWord
+        /// The same, and it blames what was sent: when surely nothing was executed, sending it again is
+        /// of no use.
+        case badInput
+    }
 
     package init(
-        code: String, message: String? = nil, httpStatus: Int? = nil, traceID: String? = nil
+        code: String, message: String? = nil, httpStatus: Int? = nil, traceID: String? = nil,
+        trait: Trait = .none
     ) {
         self.code = code
         self.message = message
         self.httpStatus = httpStatus
         self.traceID = traceID
+        self.trait = trait
     }
 }
 
@@ -81,13 +97,21 @@ package struct Answer: Hashable, Sendable {
 package enum DeclineClass: Hashable, Sendable {
     /// May succeed later: the dunning ladder.
     case soft
+    /// A limit of the day: tried again on the next one.
+    case softNextDay
     /// Soft the first time, hard when the same code answers the next attempt too.
     case softOnce
+    /// Soft twice, hard when the same code answers a third attempt: an issuer that gives no reason on
+    /// three days will not give its consent on a fourth, and asking on costs fees.
+    case softFew
     /// Soft the first time; when the same code answers the next attempt too, it is the row's data
     /// that is wrong (an amount above what any card takes), and a person must look.
     case softThenFault
     /// This card or billing key is finished.
     case hard
+    /// The same, but of a card that was registered just now perhaps only not known everywhere yet:
+    /// its first attempt is no decline, and there is one more.
+    case hardUnlessNew
 }
 
 /// What is known after one approve request. Not knowing is an answer.

@@ -70,12 +70,26 @@ package struct Work: Sendable {
     package struct History: Hashable, Sendable {
         package var declines: Int
         package var dunningSteps: Int
-        /// Code of the attempt before the one in hand.
+        /// Code of the last decline, before the attempt in hand, of the same card.
         package var lastCode: String?
-        package init(declines: Int = 0, dunningSteps: Int = 4, lastCode: String? = nil) {
+        /// And of the one before that.
+        package var codeBefore: String?
+        /// The card was registered just now, and nothing was tried with it before.
+        package var cardIsNew: Bool
+        package init(
+            declines: Int = 0, dunningSteps: Int = 4, lastCode: String? = nil,
+            codeBefore: String? = nil, cardIsNew: Bool = false
+        ) {
             self.declines = declines
             self.dunningSteps = dunningSteps
             self.lastCode = lastCode
+            self.codeBefore = codeBefore
+            self.cardIsNew = cardIsNew
+        }
+
+        /// How often in a row `code` was the answer before this one.
+        func timesInARow(_ code: String) -> Int {
+            lastCode != code ? 0 : codeBefore != code ? 1 : 2
         }
     }
 

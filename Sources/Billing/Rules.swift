@@ -28,12 +28,14 @@ extension Work {
             return unknown(number, answer)
         case .declined(let answer, let kind):
             if isRepeat { return unknown(number, answer) }
-            return declined(number, answer, kind)
+            return declined(number, answer, kind, jitter)
         case .refused(let answer):
             if isRepeat { return unknown(number, answer) }
-            return change(
-                .refused(number: number, answer),
-                next: .after(Backoff.refused(number: number, jitter: jitter)))
+            let wait =
+                answer.trait == .lastsHours
+                ? Backoff.maintained(number: number, jitter: jitter)
+                : Backoff.refused(number: number, jitter: jitter)
+            return change(.refused(number: number, answer), next: .after(wait))
         case .faultOfAll(let answer):
             if isRepeat { return unknown(number, answer) }
             // The worker stops claiming and probes one row at a time (Worker); the row waits as after
@@ -57,10 +59,10 @@ extension Work {
         let number = request.number
         switch lookUp {
         case .found(let payment):
-            return found(payment, request)
+            return found(payment, request, jitter)
         case .notFound(let answer):
             if let outcome, case .declined(let decline, let kind) = outcome {
-                return declined(number, decline, kind)
+                return declined(number, decline, kind, jitter)
             }
             if outcome != nil { return unknown(number, answer) }
             // Twice, the last time after the quiet time: only then may the name be sent again.
@@ -86,7 +88,7 @@ extension Work {
             case .notFound: continue
             case .found(let payment):
                 // Its own name, of which the database knew nothing any more.
-                if order == request.orderID { return found(payment, request) }
+                if order == request.orderID { return found(payment, request, jitter) }
                 if payment.isDead(as: order) { continue }
                 // The name in hand may have been sent before: two payments are possible, a person
                 // must look. Not if this is a later name, which the database forgot: it was only
@@ -136,11 +138,13 @@ extension Work {
         }
     }
 
-    private func found(_ payment: Payment, _ request: AttemptRequest) -> Transition {
+    private func found(
+        _ payment: Payment, _ request: AttemptRequest, _ jitter: Double
+    ) -> Transition {
         let answer = Answer(code: "LOOKED_UP", httpStatus: 200)
         if payment.isDead(as: request.orderID) {
             let failure = payment.failure ?? Answer(code: "ABORTED", httpStatus: 200)
-            return declined(request.number, failure, payment.failureClass)
+            return declined(request.number, failure, payment.failureClass, jitter)
         }
         switch payment.status {
         case .done where payment.answers(request):
@@ -163,14 +167,27 @@ extension Work {
             .earlierPaid(order: order, payment, unsent: unsent), .paid(payment))
     }
 
-    private func declined(_ number: Int, _ answer: Answer, _ kind: DeclineClass) -> Transition {
-        let isRepeated = history.lastCode == answer.code
-        if kind == .softThenFault, isRepeated {
+    private func declined(
+        _ number: Int, _ answer: Answer, _ kind: DeclineClass, _ jitter: Double
+    ) -> Transition {
+        let before = history.timesInARow(answer.code)
+        if kind == .hardUnlessNew, number == 1, history.cardIsNew {
+            return change(
+                .refused(number: number, answer),
+                next: .after(Backoff.refused(number: number, jitter: jitter)))
+        }
+        if kind == .softThenFault, before >= 1 {
             return held(
                 .declined(number: number, answer, killsKey: false),
                 "declined twice with \(answer.code)")
         }
-        let isHard = kind == .hard || (kind == .softOnce && isRepeated)
+        let isHard =
+            switch kind {
+            case .hard, .hardUnlessNew: true
+            case .softOnce: before >= 1
+            case .softFew: before >= 2
+            case .soft, .softNextDay, .softThenFault: false
+            }
         let change = Transition.AttemptChange.declined(
             number: number, answer, killsKey: isHard)
         // Hard: another card of the customer, if there is one, at once; otherwise the next claim
@@ -178,8 +195,11 @@ extension Work {
         let next: Transition.Next =
             isHard
             ? .after(.zero)
-            : history.declines < history.dunningSteps
-                ? .dunning(step: history.declines) : .sealAfterGap
+            : history.declines >= history.dunningSteps
+                ? .sealAfterGap
+                : kind == .softNextDay
+                    ? .nextDay(Backoff.nextDay(jitter: jitter))
+                    : .dunning(step: history.declines)
         return Transition(
             subscription: subscription, lease: lease, charge: charge, attempt: change,
             standing: .pastDue, next: next)

@@ -175,16 +175,17 @@ package struct Step: Hashable, Sendable {
 
     // MARK: Budgets of declines
 
-    /// When the day after a decline is over, if it is not. Another card, or a person who asked since,
-    /// need not wait for it.
+    /// When the day of a decline is over, if it is not: at most one decline a day and charge, whatever
+    /// made it due, because what was short this morning is short at noon, too, and each decline counts
+    /// with the card networks. Another card, or a person who asked since, need not wait.
     private static func declineRest(
         _ row: DueSubscription, _ attempt: DueSubscription.LastAttempt, _ card: DueSubscription.Card
     ) -> Instant? {
         guard attempt.state == .declined, attempt.request.billingKeyID == card.id,
-            let finished = attempt.finishedAt, row.now < finished + FleetNumbers.declineRest
+            let finished = attempt.finishedAt, let nextDay = attempt.nextDay, row.now < nextDay
         else { return nil }
         if let asked = row.askedAt, asked >= finished { return nil }
-        return finished + FleetNumbers.declineRest
+        return nextDay
     }
 
     /// Waiting until the card's budget has room, or for the period's end, which ends the charge by

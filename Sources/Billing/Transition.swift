@@ -69,6 +69,9 @@ package struct Transition: Hashable, Sendable {
         case after(Duration)
         /// After rung `step` (from 0) of the plan's dunning ladder, at the latest at the period's end.
         case dunning(step: Int)
+        /// So long after the next midnight in Korea, where the issuers' days end; at the latest at the
+        /// period's end.
+        case nextDay(Duration)
         /// When the gap after the attempt is over: the charge is looked up once more and ends.
         case sealAfterGap
         /// At the end of the period: a charge without a card ends there.

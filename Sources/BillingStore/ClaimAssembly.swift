@@ -59,16 +59,10 @@ extension Claim {
         case .ask(let task, let opensAttempt):
             // Work always has a charge: it was open, or was opened by this very claim.
             guard let charge else { return }
-            let last = due.charge?.attempt
-            let history = Work.History(
-                declines: due.charge?.declines ?? 0, dunningSteps: due.dunningSteps,
-                lastCode: opensAttempt
-                    ? (last?.request.billingKeyID == due.card?.id ? last?.code : nil)
-                    : due.charge?.earlierCode)
             work.append(
                 Work(
                     subscription: due.id, lease: due.lease, charge: charge, task: task,
-                    history: history))
+                    history: due.history(opensAttempt: opensAttempt)))
         }
     }
 }

@@ -86,6 +86,7 @@ enum ClaimSQL {
             p.name AS order_name, p.catch_up, coalesce(cardinality(p.dunning), 0) AS dunning_steps,
             k.billing_key_id AS card_id, k.key AS card_key, d.used AS card_used,
             d.free_at AS card_free_at,
+            (k.created_at > b.clock - interval '10 minutes' AND d.used = 0) IS TRUE AS card_is_new,
             CASE
                 WHEN NOT billing.is_order_name(p.name) THEN
                     'plans.name is no order name: 1 to 100 characters, no control characters'
@@ -107,12 +108,18 @@ enum ClaimSQL {
             a.order_name AS attempt_name, a.code AS attempt_code,
             a.secret_key_fingerprint = (SELECT t.secret_key_fingerprint FROM billing.settings AS t)
                 AS same_key,
-            a.opened_at, a.finished_at, a.unknown_since IS NOT NULL AS ever_unknown, a.in_doubt,
+            a.opened_at, a.finished_at, billing.next_day(a.finished_at) AS next_day,
+            a.unknown_since IS NOT NULL AS ever_unknown, a.in_doubt,
             a.absent, a.sends, a.lookups, a.not_founds, a.not_sents,
             coalesce(a.quiet_until <= now(), true) AS quiet_over,
             (SELECT r.code FROM billing.attempts AS r
-             WHERE r.charge_id = c.charge_id AND r.attempt_no = a.attempt_no - 1
-               AND r.billing_key_id = a.billing_key_id) AS earlier_code
+             WHERE r.charge_id = c.charge_id AND r.attempt_no < a.attempt_no
+               AND r.billing_key_id = a.billing_key_id AND r.state = 'declined'
+             ORDER BY r.attempt_no DESC LIMIT 1) AS earlier_code,
+            (SELECT r.code FROM billing.attempts AS r
+             WHERE r.charge_id = c.charge_id AND r.attempt_no < a.attempt_no
+               AND r.billing_key_id = a.billing_key_id AND r.state = 'declined'
+             ORDER BY r.attempt_no DESC LIMIT 1 OFFSET 1) AS earliest_code
         FROM billing.subscriptions AS s
         CROSS JOIN (SELECT billing.now() AS clock) AS b
         JOIN billing.plans AS p USING (plan_id)
@@ -132,7 +139,8 @@ enum ClaimSQL {
             ON a.charge_id = c.charge_id AND a.attempt_no = c.attempt_no
         LEFT JOIN billing.billing_keys AS ak ON ak.billing_key_id = a.billing_key_id
         LEFT JOIN LATERAL (
-            SELECT x.billing_key_id, \(sql: keys ? "x.billing_key" : "''::text") AS key
+            SELECT x.billing_key_id, \(sql: keys ? "x.billing_key" : "''::text") AS key,
+                   x.created_at
             FROM billing.billing_keys AS x
             WHERE x.customer_key = s.customer_key AND x.state = 'active'
               AND (s.billing_key_id IS NULL OR x.billing_key_id = s.billing_key_id)

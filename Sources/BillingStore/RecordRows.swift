@@ -118,6 +118,9 @@ struct RecordRows {
         case .dunning(let rung):
             nextKind.append("dunning")
             step = Int32(rung)
+        case .nextDay(let wait):
+            nextKind.append("next_day")
+            seconds = wait / .seconds(1)
         case .sealAfterGap: nextKind.append("seal_after_gap")
         case .periodEnd: nextKind.append("period_end")
         case .at(let then):

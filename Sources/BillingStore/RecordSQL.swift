@@ -137,6 +137,8 @@ enum RecordSQL {
                         WHEN 'after' THEN clock + make_interval(secs => next_seconds)
                         WHEN 'dunning' THEN least(period_end, clock
                             + coalesce(dunning[next_step + 1], gap))
+                        WHEN 'next_day' THEN least(period_end,
+                            billing.next_day(clock) + make_interval(secs => next_seconds))
                         WHEN 'seal_after_gap' THEN clock + gap
                         -- A card that came since the claim found none is tried at once.
                         WHEN 'period_end' THEN CASE WHEN EXISTS (

@@ -35,7 +35,7 @@ extension PostgresRow {
         guard let id = try int64OrNil("card_id") else { return nil }
         return DueSubscription.Card(
             id: id, billingKey: BillingKey(try string("card_key")),
-            freeAt: try instantOrNil("card_free_at"))
+            freeAt: try instantOrNil("card_free_at"), isNew: try bool("card_is_new"))
     }
 
     private func openCharge() throws(PostgresError) -> DueSubscription.OpenCharge? {
@@ -48,7 +48,8 @@ extension PostgresRow {
                 orderName: try string("charge_name")),
             isHeld: try bool("is_held"), declines: try int("declines"),
             attempt: try lastAttempt(),
-            earlierCode: try stringOrNil("earlier_code"))
+            earlierCode: try stringOrNil("earlier_code"),
+            earliestCode: try stringOrNil("earliest_code"))
     }
 
     private func lastAttempt() throws(PostgresError) -> DueSubscription.LastAttempt? {
@@ -68,6 +69,7 @@ extension PostgresRow {
             code: try stringOrNil("attempt_code"),
             openedAt: try instant("opened_at"),
             finishedAt: try instantOrNil("finished_at"),
+            nextDay: try instantOrNil("next_day"),
             everUnknown: try bool("ever_unknown"),
             inDoubt: try bool("in_doubt"),
             absent: try bool("absent"),

@@ -4,6 +4,9 @@ import HTTP
 
 /// Reads what the provider answers, leniently in what it does not need and strictly in what it does.
 enum Reply {
+    /// Our own code for what is no answer of the provider.
+    static let unreadable = "UNREADABLE_ANSWER"
+
     /// The payment of a 200; nil when the body is not a payment we can read.
     static func payment(_ body: [UInt8]) -> Payment? {
         guard isShallow(body),
@@ -19,7 +22,7 @@ enum Reply {
             ? try? JSONDecoder().decode(ErrorShape.self, from: Data(response.body)) : nil
         guard let shape, shape.isCode else {
             return Answer(
-                code: "UNREADABLE_ANSWER", httpStatus: response.status, traceID: trace(response))
+                code: unreadable, httpStatus: response.status, traceID: trace(response))
         }
         return Answer(
             code: shape.code, message: shape.message.map(tidy), httpStatus: response.status,

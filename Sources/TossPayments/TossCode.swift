@@ -1,11 +1,12 @@
-import Billing
+package import Billing
 
 /// What a code of the provider means for a charge. Classified by code, never by HTTP status or
 /// message: a 400 may be an open outcome, a decline is a 403, a wrong URL a 404.
 package enum TossCode {
     package enum Class: Hashable, Sendable {
-        case transient, unknown, soft, softOnce, softThenFault, hard, faultOfRow, faultOfAll,
-            duplicate
+        case soft, softNextDay, softOnce, softFew, softThenFault, hard, hardUnlessNew
+        case transient, transientForHours, faultOfRow, faultOfAll, duplicate
+        case unknown, unknownOfBadInput
     }
 
     /// The class of an answer to an approve. Codes that are not listed are unknown, and so is every
@@ -13,7 +14,9 @@ package enum TossCode {
     package static func classify(_ code: String, status: Int) -> Class {
         // Documented, but its code is not: any 429 says "too many", before execution.
         if status == 429 { return .transient }
-        guard (400...499).contains(status), status != 409 else { return .unknown }
+        guard (400...499).contains(status), status != 409 else {
+            return table[code] == .unknownOfBadInput ? .unknownOfBadInput : .unknown
+        }
         return table[code] ?? .unknown
     }
 
@@ -22,10 +25,10 @@ package enum TossCode {
         // Declined, may succeed later.
         "REJECT_CARD_PAYMENT": .soft,
         "REJECT_ACCOUNT_PAYMENT": .soft,
-        "REJECT_CARD_COMPANY": .soft,
-        "EXCEED_MAX_DAILY_PAYMENT_COUNT": .soft,
-        "EXCEED_MAX_PAYMENT_AMOUNT": .soft,
-        "EXCEED_MAX_ONE_DAY_AMOUNT": .soft,
+        "REJECT_CARD_COMPANY": .softFew,
+        "EXCEED_MAX_DAILY_PAYMENT_COUNT": .softNextDay,
+        "EXCEED_MAX_PAYMENT_AMOUNT": .softNextDay,
+        "EXCEED_MAX_ONE_DAY_AMOUNT": .softNextDay,
         "EXCEED_UNKNOWN_CASE": .soft,
         // Declined, final the second time.
         "INVALID_REJECT_CARD": .softOnce,
@@ -33,7 +36,7 @@ package enum TossCode {
         // Declined, the row's fault the second time.
         "EXCEED_MAX_AMOUNT": .softThenFault,
         // This card or key is finished.
-        "INVALID_BILL_KEY_REQUEST": .hard,
+        "INVALID_BILL_KEY_REQUEST": .hardUnlessNew,
         "ALREADY_REMOVED_BILLING_KEY": .hard,
         "INVALID_STOPPED_CARD": .hard,
         "INVALID_CARD_LOST_OR_STOLEN": .hard,
@@ -80,14 +83,14 @@ package enum TossCode {
         "ALREADY_PROCESSED_PAYMENT": .duplicate,
         "DUPLICATED_REQUEST": .duplicate,
         // Surely not executed.
-        "MAINTAINED_METHOD": .transient,
+        "MAINTAINED_METHOD": .transientForHours,
         // The money may have moved.
         "PROVIDER_ERROR": .unknown,
         "CARD_PROCESSING_ERROR": .unknown,
         "FORBIDDEN_CONSECUTIVE_REQUEST": .unknown,
         "IDEMPOTENT_REQUEST_PROCESSING": .unknown,
         "FAILED_INTERNAL_SYSTEM_PROCESSING": .unknown,
-        "FAILED_DB_PROCESSING": .unknown,
+        "FAILED_DB_PROCESSING": .unknownOfBadInput,
         "FAILED_CARD_COMPANY_RESPONSE": .unknown,
         "COMMON_ERROR": .unknown,
         "UNKNOWN_ERROR": .unknown,
@@ -104,7 +107,10 @@ extension DeclineClass {
     init(failure code: String) {
         switch TossCode.table[code] {
         case .hard: self = .hard
+        case .hardUnlessNew: self = .hardUnlessNew
+        case .softNextDay: self = .softNextDay
         case .softOnce: self = .softOnce
+        case .softFew: self = .softFew
         case .softThenFault: self = .softThenFault
         default: self = .soft
         }
@@ -113,11 +119,19 @@ extension DeclineClass {
 
 extension Outcome {
     /// The outcome of an error answer to an approve.
-    init(_ answer: Answer, status: Int) {
+    package init(_ answer: Answer, status: Int) {
         switch TossCode.classify(answer.code, status: status) {
         case .transient: self = .refused(answer)
-        case .unknown: self = .unknown(answer)
+        case .transientForHours: self = .refused(answer.with(.lastsHours))
+        case .unknownOfBadInput: self = .unknown(answer.with(.badInput))
+        case .unknown:
+            // Not a gateway's page, and not "the first request still runs", which is no last word.
+            let isWord = status != 409 && answer.code != Reply.unreadable
+            self = .unknown(isWord ? answer.with(.finalWord) : answer)
         case .soft: self = .declined(answer, .soft)
+        case .softNextDay: self = .declined(answer, .softNextDay)
+        case .softFew: self = .declined(answer, .softFew)
+        case .hardUnlessNew: self = .declined(answer, .hardUnlessNew)
         case .softOnce: self = .declined(answer, .softOnce)
         case .softThenFault: self = .declined(answer, .softThenFault)
         case .hard: self = .declined(answer, .hard)
@@ -125,5 +139,13 @@ extension Outcome {
         case .faultOfAll: self = .faultOfAll(answer)
         case .duplicate: self = .duplicate(answer)
         }
+    }
+}
+
+extension Answer {
+    fileprivate func with(_ trait: Trait) -> Answer {
+        var answer = self
+        answer.trait = trait
+        return answer
     }
 }

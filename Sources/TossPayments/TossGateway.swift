@@ -8,6 +8,7 @@ package struct TossGateway: Gateway {
     private let secretKey: SecretKey
     private let client: HTTPClient
     private let log: Logger?
+    private let strangers = Strangers()
 
     package init(
         endpoint: TossEndpoint, secretKey: SecretKey, client: HTTPClient, log: Logger?
@@ -34,7 +35,7 @@ package struct TossGateway: Gateway {
                 ("Content-Type", "application/json"), ("Idempotency-Key", request.orderID.value),
             ], timeout: timeout)
         do {
-            return Self.outcome(try await client.send(call), log: log)
+            return Self.outcome(try await client.send(call), log: log, strangers)
         } catch {
             let answer = Self.answer(error)
             return error.mayHaveLeft ? .unknown(answer) : .notSent(answer)
@@ -66,10 +67,15 @@ package struct TossGateway: Gateway {
     }
 
     /// What an answer to approve means. Total: any bytes have a meaning.
-    static func outcome(_ response: HTTPResponse, log: Logger?) -> Outcome {
+    /// `strangers`: the codes that were complained of before.
+    static func outcome(
+        _ response: HTTPResponse, log: Logger?, _ strangers: Strangers = Strangers()
+    ) -> Outcome {
         guard response.status == 200 else {
             let answer = Reply.answer(response)
-            if response.status != 429, TossCode.table[answer.code] == nil {
+            if response.status != 429, TossCode.table[answer.code] == nil,
+                strangers.isNew(answer.code)
+            {
                 log?.error(
                     "the provider answered with a code that is not known: the outcome is unknown",
                     metadata: ["code": "\(answer.code)", "http_status": "\(response.status)"])

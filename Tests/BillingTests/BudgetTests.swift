@@ -19,7 +19,8 @@ private func row(
         taxFreeAmount: Won(0), orderName: "Membership")
     let attempt = last.map {
         DueSubscription.LastAttempt(
-            state: $0, request: request, openedAt: start, finishedAt: start)
+            state: $0, request: request, openedAt: start, finishedAt: start,
+            nextDay: start + day)
     }
     return DueSubscription(
         id: SubscriptionID(1), lease: LeaseNumber(1), state: state, now: now, askedAt: askedAt,

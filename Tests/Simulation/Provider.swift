@@ -334,8 +334,11 @@ extension ProviderReply {
         case .payment: false
         case .error(let code, let status):
             switch TossCode.classify(code, status: status) {
-            case .soft, .softOnce, .softThenFault, .hard: true
-            case .transient, .unknown, .faultOfRow, .faultOfAll, .duplicate: false
+            case .soft, .softNextDay, .softOnce, .softFew, .softThenFault, .hard, .hardUnlessNew:
+                true
+            case .transient, .transientForHours, .unknown, .unknownOfBadInput, .faultOfRow,
+                .faultOfAll, .duplicate:
+                false
             }
         }
     }
@@ -346,8 +349,10 @@ extension ProviderReply {
         case .payment: false
         case .error(let code, let status):
             switch TossCode.classify(code, status: status) {
-            case .softThenFault, .faultOfRow, .duplicate: true
-            case .soft, .softOnce, .hard, .transient, .unknown, .faultOfAll: false
+            case .softThenFault, .faultOfRow, .duplicate, .unknownOfBadInput: true
+            case .soft, .softNextDay, .softOnce, .softFew, .hard, .hardUnlessNew, .transient,
+                .transientForHours, .unknown, .faultOfAll:
+                false
             }
         }
     }
@@ -357,18 +362,7 @@ extension ProviderReply {
         switch self {
         case .payment(let payment): return .approved(payment, traceID: nil)
         case .error(let code, let status):
-            let answer = Answer(code: code, httpStatus: status)
-            switch TossCode.classify(code, status: status) {
-            case .transient: return .refused(answer)
-            case .unknown: return .unknown(answer)
-            case .soft: return .declined(answer, .soft)
-            case .softOnce: return .declined(answer, .softOnce)
-            case .softThenFault: return .declined(answer, .softThenFault)
-            case .hard: return .declined(answer, .hard)
-            case .faultOfRow: return .faultOfRow(answer)
-            case .faultOfAll: return .faultOfAll(answer)
-            case .duplicate: return .duplicate(answer)
-            }
+            return Outcome(Answer(code: code, httpStatus: status), status: status)
         }
     }
 }

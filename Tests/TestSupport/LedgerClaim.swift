@@ -187,7 +187,11 @@ extension Ledger {
 
     private func read(_ charge: Charge, at clocks: Clocks) -> DueSubscription.OpenCharge {
         let last = charge.attempts.last
-        let earlier = charge.attempts.dropLast().last
+        let earlier = charge.attempts.dropLast()
+            .filter {
+                $0.state == .declined && $0.request.billingKeyID == last?.request.billingKeyID
+            }
+            .map(\.code).suffix(2).reversed()
         return DueSubscription.OpenCharge(
             id: ChargeID(charge.id), terms: charge.terms, isHeld: charge.state == .held,
             declines: charge.declines,
@@ -195,14 +199,14 @@ extension Ledger {
                 DueSubscription.LastAttempt(
                     state: attempt.state, request: attempt.request, code: attempt.code,
                     openedAt: attempt.openedAt, finishedAt: attempt.finishedAt,
+                    nextDay: attempt.finishedAt.map { $0.nextKoreanDay },
                     everUnknown: attempt.unknownSince != nil, inDoubt: attempt.inDoubt,
                     absent: attempt.absent, sends: attempt.sends, lookups: attempt.lookups,
                     notFounds: attempt.notFounds,
                     quietOver: attempt.quietUntil.map { $0 <= clocks.real } ?? true,
                     notSents: attempt.notSents, sameKey: attempt.fingerprint == fingerprint)
             },
-            earlierCode: earlier?.request.billingKeyID == last?.request.billingKeyID
-                ? earlier?.code : nil)
+            earlierCode: earlier.first ?? nil, earliestCode: earlier.dropFirst().first ?? nil)
     }
 
     private mutating func open(
@@ -303,16 +307,19 @@ extension Claim {
                     next: decision.next))
         case .ask(let task, let opensAttempt):
             guard let charge else { return }
-            let last = due.charge?.attempt
-            let history = Work.History(
-                declines: due.charge?.declines ?? 0, dunningSteps: due.dunningSteps,
-                lastCode: opensAttempt
-                    ? (last?.request.billingKeyID == due.card?.id ? last?.code : nil)
-                    : due.charge?.earlierCode)
             work.append(
                 Work(
                     subscription: due.id, lease: due.lease, charge: charge, task: task,
-                    history: history))
+                    history: due.history(opensAttempt: opensAttempt)))
         }
+    }
+}
+
+extension Instant {
+    /// `billing.next_day()`: Korea is nine hours ahead of UTC, all year.
+    var nextKoreanDay: Instant {
+        let day: Int64 = 86_400_000_000
+        let ahead = microseconds + 9 * 3_600_000_000
+        return Instant(microseconds: (ahead / day + 1) * day - 9 * 3_600_000_000)
     }
 }

@@ -243,6 +243,9 @@ extension Ledger {
         case .dunning(let rung):
             let step = rung < news.plan.dunning.count ? news.plan.dunning[rung] : numbers.gap
             dates.append(end.map { min($0, clock + step) } ?? clock + step)
+        case .nextDay(let wait):
+            let date = clock.nextKoreanDay + wait
+            dates.append(end.map { min($0, date) } ?? date)
         case .sealAfterGap: dates.append(clock + numbers.gap)
         case .periodEnd:
             // A card that came since the claim found none is tried at once.

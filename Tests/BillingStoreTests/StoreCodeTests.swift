@@ -1,0 +1,75 @@
+import Billing
+import Postgres
+import TestSupport
+import Testing
+
+extension StoreTests {
+    /// What codes with a rule of their own leave in the ledger.
+    @Suite struct StoreCodeTests {
+        /// Declined now, the next attempt is due.
+        private func decline(
+            _ stage: StoreStage, _ code: String, _ kind: DeclineClass
+        ) async throws {
+            try await stage.record(try await stage.work().declined(code, kind))
+        }
+
+        @Test func anIssuerThatNeverSaysWhyKillsTheCardTheThirdTime() async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe()
+            try await decline(stage, "REJECT_CARD_COMPANY", .softFew)
+            try await stage.pass("1 day")
+            // Under maintenance in between: no answer of the issuer.
+            try await stage.record(try await stage.work().after(.refused(.busy)))
+            try await stage.pass("1 hour")
+            try await decline(stage, "REJECT_CARD_COMPANY", .softFew)
+            #expect(try await stage.value("SELECT state FROM billing.billing_keys") == "active")
+            try await stage.pass("3 days")
+            try await decline(stage, "REJECT_CARD_COMPANY", .softFew)
+            #expect(try await stage.value("SELECT state FROM billing.billing_keys") == "dead")
+        }
+
+        @Test func aLimitOfTheDayIsTriedAfterMidnightInKorea() async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe()
+            try await decline(stage, "EXCEED_MAX_DAILY_PAYMENT_COUNT", .softNextDay)
+            let hour = try await stage.value(
+                """
+                SELECT (s.next_charge_at - billing.next_day(a.finished_at)) || ' '
+                    || (billing.next_day(a.finished_at) - a.finished_at <= interval '1 day') || ' '
+                    || (billing.next_day(a.finished_at) AT TIME ZONE 'Asia/Seoul')::time
+                FROM billing.subscriptions AS s, billing.attempts AS a
+                """)
+            #expect(hour == "02:00:00 true 00:00:00")
+            try await stage.pass("1 day 2 hours")
+            #expect(try await stage.work().request.number == 2)
+        }
+
+        @Test(arguments: [
+            ("2026-03-01 14:59:59.999999+00", "2026-03-01 15:00:00+00"),
+            ("2026-03-01 15:00:00+00", "2026-03-02 15:00:00+00"),
+            ("2024-02-28 15:00:00+00", "2024-02-29 15:00:00+00"),
+        ])
+        func theNextDayIsKoreas(instant: String, midnight: String) async throws {
+            let stage = try await StoreStage()
+            #expect(
+                try await stage.value("SELECT billing.next_day('\(instant)') = '\(midnight)'")
+                    == "t")
+        }
+
+        @Test(arguments: [("1 minute", "refused"), ("11 minutes", "declined")])
+        func aCardOfMinutesAgoHasOneMoreAttempt(age: String, ends: String) async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe()
+            try await stage.pass(age)
+            try await decline(stage, "INVALID_BILL_KEY_REQUEST", .hardUnlessNew)
+            #expect(try await stage.value("SELECT state FROM billing.attempts") == ends)
+            guard ends == "refused" else { return }
+            try await stage.pass("1 hour")
+            let second = try await stage.work()
+            #expect(try second.request.number == 2)
+            try await stage.record(
+                second.declined("INVALID_BILL_KEY_REQUEST", .hardUnlessNew))
+            #expect(try await stage.value("SELECT state FROM billing.billing_keys") == "dead")
+        }
+    }
+}
