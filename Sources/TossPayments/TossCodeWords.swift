@@ -9,14 +9,16 @@ extension TossCode {
     private static func words(_ kind: Class) -> String {
         switch kind {
         case .soft: "declined, may succeed later"
+        case .softNextDay: "declined, may succeed on another day"
+        case .softFew: "declined, may succeed later, but is tried a few times only"
         case .softOnce: "declined, final when it comes twice"
         case .softThenFault: "declined, a person must look when it comes twice"
-        case .hard: "this card or billing key is finished"
+        case .hard, .hardUnlessNew: "this card or billing key is finished"
         case .faultOfRow: "the provider says that this row's data is wrong"
         case .faultOfAll: "our key, contract or address is wrong"
         case .duplicate: "an order of this name was executed before"
-        case .transient: "not now; surely not executed"
-        case .unknown: "the money may have moved"
+        case .transient, .transientForHours: "not now; surely not executed"
+        case .unknown, .unknownOfBadInput: "the money may have moved"
         }
     }
 
