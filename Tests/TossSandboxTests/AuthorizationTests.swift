@@ -30,6 +30,18 @@ import Testing
         #expect(basic("\u{FEFF}test_sk_sandbox:").hasPrefix("Basic 77u/"))
     }
 
+    /// As after a rotation: refused, and taken again when it is taken back.
+    @Test func aRevokedKeyIsRefused() {
+        let key = basic("live_sk_real:")
+        #expect(client.call("PUT", "/_sandbox/revoked-keys", #"["live_sk_real"]"#).status == 200)
+        #expect(ask(key).outcome == "UNAUTHORIZED_KEY")
+        #expect(ask(basic("test_sk_sandbox:")).outcome == "NOT_FOUND_PAYMENT")
+        #expect(client.call("PUT", "/_sandbox/revoked-keys", #"["test_sk_other"]"#).status == 400)
+        #expect(ask(key).outcome == "UNAUTHORIZED_KEY")
+        #expect(client.call("PUT", "/_sandbox/revoked-keys", "[]").status == 200)
+        #expect(ask(key).outcome == "NOT_FOUND_PAYMENT")
+    }
+
     @Test func otherKeysAreRefused() {
         #expect(ask(basic("test_sk_wrong:")).status == 401)
         #expect(ask(basic("test_sk_wrong:")).outcome == "UNAUTHORIZED_KEY")
