@@ -166,7 +166,7 @@ final class Database: @unchecked Sendable {
         hasFailedOver = true
         goDown(.gone, for: .seconds(5))
         let identity = identity
-        world.after(world.dice.duration(.seconds(10), .seconds(1_800))) { [self] in
+        world.after(world.dice.duration(.seconds(120), .seconds(1_800))) { [self] in
             guard self.identity == identity, adoptedIdentity != identity else { return }
             adopt()
             world.note(.adopted, 0, "the operator vouches for the standby")

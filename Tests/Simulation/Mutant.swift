@@ -95,8 +95,10 @@ enum Mutant: String, CaseIterable {
         case .secretKeyUnpinned, .keyIgnored:
             swarm.rotates = true
             swarm.answerFault = 0.6
-        case .lookFirstSkipped, .identityIgnored:
-            (swarm.failover, swarm.refusal, swarm.uniqueOrders) = (2, 0.5, false)
+        case .lookFirstSkipped:
+            // Another card comes while what was paid with the last one is forgotten.
+            (swarm.failover, swarm.wishes, swarm.uniqueOrders) = (8, 19, false)
+        case .identityIgnored: swarm.failover = 2
         case .versionIgnored: swarm.deploys = true
         case .pauseIgnored: swarm.pauses = 3
         case .capIgnored: swarm.maxWonPerDay = 1_000

@@ -140,9 +140,8 @@ struct Swarm {
             decline = max(decline, 0.4)
         }
         if failover > 0 {
-            // D1 stands on names that are computed again, which a provider that forgets, or that
-            // takes one order id twice, does not honour.
-            uniqueOrders = true
+            // D1 stands on names that are computed again, which a provider that forgets its declines
+            // does not honour. (One that takes an order id twice does: what was lost is looked for.)
             forgets = 0
         }
         // A copy made on the way of a request that was declined, and whose decline is forgotten: the

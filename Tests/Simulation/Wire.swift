@@ -37,8 +37,9 @@ final class Wire: @unchecked Sendable {
         if world.strikes(swarm.stall / 4) {
             // Between the last look at the clock and the first byte: nothing can guard that but the
             // gap, and only if the provider forgets.
-            delay = world.dice.duration(
-                .zero, swarm.forgets > 0 ? .seconds(2_000) : .seconds(40_000))
+            // After a failover nothing may leave later than the wait for it.
+            let most: Int64 = swarm.failover > 0 ? 10 : swarm.forgets > 0 ? 2_000 : 40_000
+            delay = world.dice.duration(.zero, .seconds(most))
             world.note(
                 .stallBeforeSend, subscription,
                 "worker \(node.id) stands still before \(request.orderID) leaves")
