@@ -144,7 +144,8 @@ final class Provider: @unchecked Sendable {
         if mark == nil, world.strikes(world.swarm.refusal) {
             mark = world.dice.among([.maintenance, .tooMany, .unauthorized, .refusedBefore500])
         }
-        if mark == nil, world.strikes(world.swarm.anyCode) { mark = .anyCode }
+        // Not while a request of this key is being executed: that one's result is the key's (A1).
+        if mark == nil, running[key] == nil, world.strikes(world.swarm.anyCode) { mark = .anyCode }
         guard let mark else { return nil }
         let reply: ProviderReply
         switch mark {
