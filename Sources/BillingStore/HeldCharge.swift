@@ -6,18 +6,11 @@ package struct HeldCharge: Sendable {
     package var id: ChargeID
     package var subscription: SubscriptionID
     package var periodIndex: Int
-    package var amount: Won
     package var reason: String
-    /// All names under which money may have been asked for, oldest first.
-    package var orders: [OrderID]
-    /// Its attempt is open and too old to be sent again: it ends first, and the charge a gap later.
-    package var hasOldAttempt: Bool
+    /// What of it decides how the hold may end.
+    package var hold: Hold
 
-    /// Why an operator's wish cannot be done.
-    package struct Refusal: Error, CustomStringConvertible, Sendable {
-        package let description: String
-        package init(_ description: String) { self.description = description }
-    }
+    package typealias Refusal = Hold.Refusal
 
     /// Reads it; throws a ``Refusal`` when there is no such charge or it is not held.
     package static func read(
@@ -31,29 +24,24 @@ package struct HeldCharge: Sendable {
             guard state == "held" else {
                 throw Refusal("charge \(id.value) is \(state), not held")
             }
+            let recorded = try connection.query(HoldSQL.orders(id)).map {
+                OrderID(stored: try $0.string("order_id"))
+            }
+            let period = try row.int("period_index")
             return HeldCharge(
                 id: id, subscription: SubscriptionID(try row.int64("subscription_id")),
-                periodIndex: try row.int("period_index"), amount: Won(try row.int64("amount")),
-                reason: try row.string("reason"),
-                orders: try connection.query(HoldSQL.orders(id)).map {
-                    OrderID(stored: try $0.string("order_id"))
-                }, hasOldAttempt: try row.bool("has_old_attempt"))
+                periodIndex: period, reason: try row.string("reason"),
+                hold: Hold(
+                    amount: Won(try row.int64("amount")),
+                    names: Hold.names(
+                        prefix: try row.string("order_prefix"), period: period, recorded: recorded),
+                    recorded: Set(recorded), hasOldAttempt: try row.bool("has_old_attempt")))
         }
-    }
-
-    /// How a hold ends.
-    package enum End: Sendable {
-        case open
-        case failed
-        /// Not yet: its old attempt ends as never executed.
-        case attemptEnded
-        /// Paid under this order id.
-        case paid(Payment)
     }
 
     /// Ends the hold; the database refuses what breaks a promise, and its words say which.
     package func end(
-        _ end: End, why: String, _ configuration: PostgresConfiguration
+        _ end: Hold.End, why: String, _ configuration: PostgresConfiguration
     ) async throws {
         try await Self.withConnection(configuration) { connection in
             do {
@@ -84,12 +72,14 @@ package struct HeldCharge: Sendable {
 enum HoldSQL {
     static func charge(_ id: ChargeID) -> PostgresQuery {
         """
-        SELECT subscription_id, period_index, amount, state, coalesce(reason, '') AS reason,
+        SELECT c.subscription_id, s.order_prefix, c.period_index, c.amount, c.state,
+               coalesce(c.reason, '') AS reason,
                EXISTS (SELECT FROM billing.attempts AS a
                        WHERE a.charge_id = c.charge_id AND a.state = 'open'
                          AND a.opened_at + (SELECT last_send_age FROM billing.settings)
                              <= billing.now()) AS has_old_attempt
-        FROM billing.charges AS c WHERE charge_id = \(id.value)
+        FROM billing.charges AS c JOIN billing.subscriptions AS s USING (subscription_id)
+        WHERE c.charge_id = \(id.value)
         """
     }
 
@@ -99,7 +89,7 @@ enum HoldSQL {
         """
     }
 
-    static func end(_ id: ChargeID, _ end: HeldCharge.End, why: String) -> PostgresQuery {
+    static func end(_ id: ChargeID, _ end: Hold.End, why: String) -> PostgresQuery {
         switch end {
         case .open: "SELECT billing.end_hold(\(id.value), 'open', \(why))"
         case .failed: "SELECT billing.end_hold(\(id.value), 'failed', \(why))"

@@ -54,10 +54,10 @@ struct HoldOptions: ParsableArguments {
             print(
                 """
                 charge \(charge): subscription \(held.subscription.value), period \
-                \(held.periodIndex), \(held.amount.value) won, held: \(held.reason)
+                \(held.periodIndex), \(held.hold.amount.value) won, held: \(held.reason)
                 """)
             let payments = try await payments(of: held)
-            let end = try Self.end(payments, of: held, asFailed: asFailed)
+            let end = try held.hold.end(payments, asFailed: asFailed)
             try await held.end(end, why: why, database)
             switch end {
             case .paid(let payment):
@@ -86,10 +86,12 @@ struct HoldOptions: ParsableArguments {
         let gateway = TossGateway(endpoint: endpoint, secretKey: key, client: client, log: nil)
         var payments: [Payment] = []
         var trouble: String?
-        for order in held.orders {
+        for order in held.hold.names {
             let answer = await gateway.lookUp(order, timeout: .seconds(65))
             switch answer {
-            case .notFound: print("  \(order): no payment")
+            case .notFound:
+                // Most of the names were never used: a line for each would hide the others.
+                if held.hold.recorded.contains(order) { print("  \(order): no payment") }
             case .found(let payment) where payment.isDead(as: order):
                 print("  \(order): ended without money")
             case .found(let payment):
@@ -102,27 +104,5 @@ struct HoldOptions: ParsableArguments {
         await client.shutdown()
         if let trouble { throw HeldCharge.Refusal(trouble) }
         return payments
-    }
-
-    /// What the hold becomes, by what the provider shows.
-    private static func end(
-        _ payments: [Payment], of held: HeldCharge, asFailed: Bool
-    ) throws -> HeldCharge.End {
-        guard let payment = payments.first else {
-            return held.hasOldAttempt ? .attemptEnded : asFailed ? .failed : .open
-        }
-        guard payments.count == 1 else {
-            throw HeldCharge.Refusal(
-                "it was paid \(payments.count) times: cancel all but one in the "
-                    + "provider's console, then come back")
-        }
-        guard payment.status == .done, payment.totalAmount == held.amount, payment.isBilling,
-            payment.currency == "KRW", held.orders.contains(payment.orderID)
-        else {
-            throw HeldCharge.Refusal(
-                "payment \(payment.paymentKey) is not what was asked for: "
-                    + "\(payment.status), \(payment.totalAmount.value) \(payment.currency)")
-        }
-        return .paid(payment)
     }
 }

@@ -82,6 +82,33 @@ extension ProcessTests {
             #expect(again.errors.contains("charge 1 is paid, not held"))
         }
 
+        /// A failover that lost rows: the provider has a payment under a name of which the ledger knows
+        /// nothing. To release or fail the charge would take the money twice, or call it unpaid.
+        @Test func whatWasPaidUnderALostNameEndsNothing() async throws {
+            let stage = try await held(["FDS_ERROR", "approve"])
+            #expect(try await hand(stage, ["release", "1", "--why", "w"]).status == 0)
+            try await pass(stage, "21 minutes")
+            #expect(try await stage.billingd(["once"]).status == 0)
+            try #require(try await stage.count("billing.charges WHERE state = 'paid'") == 1)
+            try await stage.database.run(
+                """
+                SET session_replication_role = replica;
+                DELETE FROM billing.attempts WHERE attempt_no = 2;
+                UPDATE billing.charges SET state = 'held', reason = 'by hand', payment_key = NULL,
+                    paid_at = NULL, attempt_no = 1;
+                UPDATE billing.subscriptions
+                SET period_index = 0, open_charge_id = 1, next_charge_at = NULL
+                """)
+            try await pass(stage, "2 hours")
+            for command in ["release", "fail"] {
+                let result = try await hand(stage, [command, "1", "--why", "w"])
+                #expect(result.status == 1)
+                #expect(result.errors.contains("which the ledger has lost"), "\(result.errors)")
+                #expect(result.errors.contains("Nothing was changed."))
+            }
+            #expect(try await stage.count("billing.charges WHERE state = 'held'") == 1)
+        }
+
         @Test func anAttemptTooOldToBeSentEndsFirst() async throws {
             let stage = try await Stage()
             try await stage.subscribers(1)
