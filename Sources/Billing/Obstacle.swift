@@ -19,6 +19,8 @@ package enum Obstacle: Hashable, Sendable {
     case dunning(step: Int, steps: Int, until: Instant)
     /// The next name waits out what may still act of the last one.
     case rest(RestReason, until: Instant)
+    /// The card was declined too often; its budget has room again then.
+    case cardBudget(until: Instant)
     /// Proven not to have left; tried again after a backoff.
     case notSent(code: String?, until: Instant)
     case notDue(until: Instant)
@@ -121,6 +123,9 @@ extension SubscriptionHistory {
             return [.noCard(state: row.lastCardState, code: row.lastCardCode)]
         }
         guard let next = row.nextChargeAt else { return [.nothingPlanned] }
+        if let freeAt = due.card?.freeAt, fleet.now < freeAt, due.charge != nil || isDue {
+            return [.cardBudget(until: freeAt)]
+        }
         guard let last = due.charge?.attempt, let finished = last.finishedAt else {
             return fleet.now < next ? [.notDue(until: next)] : []
         }

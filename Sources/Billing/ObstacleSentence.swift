@@ -15,6 +15,7 @@ extension Obstacle {
         case .dunning: "dunning"
         case .rest(.unknown, _): "gap"
         case .rest(.refused, _): "rest_after_refusal"
+        case .cardBudget: "card_budget"
         case .notSent: "not_sent"
         case .notDue: "not_due"
         case .nothingPlanned: "nothing_planned"
@@ -88,6 +89,9 @@ extension Obstacle {
             return
                 "The provider refused the last attempt without trying the card: a new name rests "
                 + "until \(zone.text(until))."
+        case .cardBudget(let until):
+            return "The card was declined too often in the last days: it is not tried again before "
+                + "\(zone.text(until)). A new card need not wait."
         case .notSent(let code, let until):
             return "The last request did not leave this side (\(code ?? "given back unsent")): the "
                 + "same name is tried again at \(zone.text(until))."

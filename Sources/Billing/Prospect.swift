@@ -114,6 +114,9 @@ extension SubscriptionHistory {
             if case .held(let reason) = decision.chargeChange {
                 return .refused("it would be held: \(reason)")
             }
+            if case .waits(let reason) = decision.chargeChange {
+                return .refused("it \(reason.rawValue); a new card need not wait")
+            }
             return .refused("nothing would be tried: billingd explain \(due.id.value) says why")
         case .ask(.resolve, _), nil:
             return .refused("nothing would be tried: billingd explain \(due.id.value) says why")

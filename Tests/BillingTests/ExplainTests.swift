@@ -160,6 +160,12 @@ struct ExplainTests {
             ["without trying the card", "until 2027-01-15 17:20:00 +09:00"]
         ),
         (history { $0.row.nextChargeAt = start + day }, "not_due", ["2027-01-16 17:00:00 +09:00"]),
+        (
+            history {
+                $0.charge(.declined, declines: 1, ended: start + day * -2)
+                $0.due.card?.freeAt = start + day * 3
+            }, "card_budget", ["declined too often", "before 2027-01-18 17:00:00 +09:00"]
+        ),
         (history { $0.row.nextChargeAt = nil }, "nothing_planned", ["Nothing is planned"]),
         (
             history { $0.fleet.lookFirstUntil = start + hour }, "looks_first",
@@ -618,6 +624,12 @@ struct RetryTests {
                 $0.charge(.declined, declines: 1, next: start + day)
                 $0.fleet.numbers.maximumAttempts = 1
             }, "it would be held: too many attempts"
+        ),
+        (
+            history {
+                $0.charge(.declined, declines: 1, ended: start + day * -2, next: start + day)
+                $0.due.card?.freeAt = start + day * 3
+            }, "it waits: the card was declined 15 times in 30 days; a new card need not wait"
         ),
     ]
 
