@@ -108,6 +108,13 @@ import Testing
             VALUES ('w', 'h', 1, '1', 'running');
             UPDATE billing.workers SET seen_at = now(), in_flight = 1, state = 'stopped'
             """,
+            """
+            INSERT INTO billing.reconciliations (day, next_at) VALUES ('2027-07-15', now());
+            UPDATE billing.reconciliations SET worker = 'w', lease_until = now(),
+                started_at = now(), compared_at = now(), failures = 1, error = 'e', payments = 1,
+                won = 1, refunds = 1, late = 1, foreign_payments = 1, findings = 1, next_at = NULL
+            """,
+            "SELECT billing.reserve_request(), billing.reconcile_at('2027-07-15')",
             "SELECT billing.identity()", "SELECT billing.bind_worker('fingerprint')",
             "SELECT * FROM billing.audit()", "SELECT * FROM billing.forecast(now())",
             "LISTEN billing_due",
@@ -116,6 +123,8 @@ import Testing
             "SELECT * FROM billing.subscriptions, billing.plans, billing.customers",
             "SELECT * FROM billing.charges, billing.attempts, billing.events, billing.workers",
             "SELECT \(keysColumns) FROM billing.billing_keys", "SELECT * FROM billing.settings",
+            "SELECT * FROM billing.reconciliations, billing.reconcile_days()",
+            "SELECT billing.reserve_request(), billing.reconcile_at('2027-07-15', 3)",
             "SELECT * FROM billing.audit()", "SELECT * FROM billing.forecast(now() + '1 year')",
             "SELECT billing.now(), billing.period_start(now(), '1 month', 1, 'UTC')",
         ].flatMap { [(.report, $0), (.admin, $0)] }
@@ -259,7 +268,9 @@ import Testing
             "INSERT INTO billing.attempts DEFAULT VALUES",
             "INSERT INTO billing.events (type) VALUES ('charge.paid')",
             "UPDATE billing.settings SET paused = false", "SELECT billing.bind_worker('f')",
-            "SELECT billing.adopt_database('why')",
+            "SELECT billing.adopt_database('why')", "SELECT billing.reserve_request()",
+            "SELECT billing.record_refund('o', 'p', 1)",
+            "UPDATE billing.reconciliations SET findings = 0",
         ].map { (.web, $0) }
         + [
             "INSERT INTO billing.plans DEFAULT VALUES", "UPDATE billing.plans SET amount = 100",
@@ -290,6 +301,8 @@ import Testing
             "UPDATE billing.settings SET paused = true",
             "UPDATE billing.workers SET state = 'stopped'",
             "SELECT billing.bind_worker('f')", "SELECT billing.adopt_database('why')",
+            "SELECT billing.record_refund('o', 'p', 1)",
+            "UPDATE billing.reconciliations SET next_at = now()",
         ].map { (.report, $0) }
         + [Role.web, .worker, .report].flatMap { role in
             handFunctions.map { (role, "SELECT billing.\($0)") }
@@ -303,6 +316,7 @@ import Testing
             "UPDATE billing.subscriptions SET next_charge_at = now()",
             "UPDATE billing.subscriptions SET lease_until = NULL",
             "SELECT billing.bind_worker('f')",
+            "UPDATE billing.reconciliations SET findings = 0",
         ].map { (.admin, $0) }
 
     @Test(arguments: forbidden)

@@ -22,8 +22,8 @@ extension ProcessTests {
         @Test func everyCommandIsNamed() async throws {
             let text = try await billingd(["--help"])
             for command in [
-                "run", "once", "check", "status", "explain", "retry", "release", "fail",
-                "rotate-key", "adopt-database", "version",
+                "run", "once", "check", "status", "explain", "reconcile", "retry", "release",
+                "fail", "rotate-key", "adopt-database", "version",
             ] {
                 #expect(text.contains("\n  \(command) "), "\(text)")
             }
