@@ -86,13 +86,13 @@ package struct PostgresBooks: LedgerBooks {
 
     package func entries(_ orders: [OrderID]) async throws(StoreError) -> [LedgerEntry?] {
         guard !orders.isEmpty else { return [] }
-        let parts = orders.map(\.parts)
+        // A period beyond the column's range is no period of ours.
+        let parts = orders.map { order in
+            order.parts.flatMap { $0.period <= Int(Int32.max) ? $0 : nil }
+        }
         let query = BooksSQL.entries(
             orders.map(\.value), prefixes: parts.map { $0?.prefix },
-            // A period beyond the column's range is no period of ours.
-            periods: parts.map { part in
-                part.flatMap { $0.period <= Int(Int32.max) ? Int64($0.period) : nil }
-            })
+            periods: parts.map { $0.map { Int64($0.period) } })
         return try await transaction { connection in
             var entries = [LedgerEntry?](repeating: nil, count: orders.count)
             for row in try connection.query(query) {
