@@ -90,7 +90,7 @@ struct Restore {
             """
               \(lost.count) payments of \(customersLost) customers who came after the dump are in the \
             provider's books and not in the ledger\(isThem ? "" : ": NOT EXACTLY THESE")
-              what a person must do: enter these customers and their cards again, each subscription \
+              what a person must do: let billingd reconcile list them; enter these customers and their cards again, each subscription \
             from the next period on (billing.subscribe with its start), or refund them; a \
             subscription that is entered anew has new order ids, so that nothing else keeps its \
             period from being charged again

@@ -45,7 +45,7 @@ struct Shop: Sendable {
             UPDATE billing.settings
             SET request_timeout = '1 second', lease = '3 seconds', late_bound = '\(lateBound)';
             INSERT INTO billing.plans (plan_id, name, amount, cycle, dunning)
-            VALUES ('monthly', '월 구독', 14900, '1 month', '{1 hour,2 hours}')
+            VALUES ('monthly', '월 구독', 14900, '1 month', '{1 day,1 day}')
             """)
     }
 

@@ -113,8 +113,13 @@ struct Stand {
 
     /// Vouches for the database as an administrator does.
     func adopt(_ database: Cluster, lost: String) async throws {
-        try await database.run(
-            "SELECT billing.adopt_database('the primary is gone', '\(lost)')", as: .admin)
+        let result = try await ChildProcess.run(
+            Checkout.program("billingd"),
+            ["adopt-database", "--why", "the primary is gone", "--lost", lost, "--yes"],
+            environment: environment([database], as: .admin))
+        guard result.status == 0 else {
+            throw ChildProcess.Failure("billingd adopt-database: \(result.output)\(result.errors)")
+        }
     }
 
     /// Waits for an empty backlog and compares; false: a promise was broken.
