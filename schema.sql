@@ -193,11 +193,12 @@ COMMENT ON FUNCTION billing.is_dunning(interval[]) IS
 
 CREATE OR REPLACE FUNCTION billing.is_order_name(name text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN char_length(name) >= 1 AND char_length(name) <= 100 AND name !~ '[[:cntrl:]]' AND name ~ '\S'
+    RETURN char_length(name) >= 1 AND char_length(name) <= 100 AND name !~ '[[:cntrl:]]'
+       AND name ~ '[^\s\u00A0\u00AD\u115F\u1160\u1680\u180E\u2000-\u200F\u2028-\u202F\u205F-\u2064\u2800\u3000\u3164\uFEFF\uFFA0]'
        AND (char_length(name) <= 50
             OR char_length(name) + char_length(regexp_replace(name, '[^\U00010000-\U0010FFFF]', '', 'g')) <= 100);
 COMMENT ON FUNCTION billing.is_order_name(text) IS
-    '1 to 100 characters, not blank, no control characters (Toss Payments, orderName). A character '
+    '1 to 100 characters, one of them visible, no control characters (Toss Payments, orderName). A character '
     'beyond U+FFFF, such as an emoji, counts as two.';
 
 CREATE OR REPLACE FUNCTION billing.is_won(amount bigint) RETURNS boolean
@@ -920,6 +921,22 @@ CREATE OR REPLACE TRIGGER subscriptions_prepare BEFORE INSERT ON billing.subscri
     FOR EACH ROW EXECUTE FUNCTION billing.prepare_subscription();
 
 -- The worker's own updates change the lease or the period; all others are somebody's wish.
+CREATE OR REPLACE FUNCTION billing.ladder_date(of_charge bigint) RETURNS timestamptz
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT CASE a.state
+        WHEN 'declined' THEN least(c.period_end, a.finished_at
+            + coalesce(p.dunning[c.declines], (SELECT gap FROM billing.settings)))
+        ELSE billing.now() END
+    FROM billing.charges AS c
+    JOIN billing.subscriptions AS s USING (subscription_id)
+    JOIN billing.plans AS p USING (plan_id)
+    LEFT JOIN billing.attempts AS a ON a.charge_id = c.charge_id AND a.attempt_no = c.attempt_no
+    WHERE c.charge_id = of_charge AND c.state = 'open'
+    $$;
+COMMENT ON FUNCTION billing.ladder_date(bigint) IS
+    'When an open charge is tried again by its plan''s ladder: what a cancel that is taken back hid.';
+
 CREATE OR REPLACE FUNCTION billing.follow_subscription() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
@@ -983,7 +1000,13 @@ BEGIN
                 WHEN NEW.state IN ('active', 'past_due') THEN NEW.period_at END;
         END IF;
         IF NEW.cancel_at IS NULL THEN
-            NULL;
+            IF NEW.open_charge_id IS NOT NULL AND NOT NEW.attempt_open
+                AND NEW.state = 'past_due' AND NEW.next_charge_at IS NOT NULL AND became IS NULL
+            THEN
+                -- The cancel had made it due: dunning goes on where it was.
+                NEW.next_charge_at :=
+                    coalesce(billing.ladder_date(NEW.open_charge_id), NEW.next_charge_at);
+            END IF;
         ELSIF NEW.open_charge_id IS NULL THEN
             -- A cancel that commits before the claim wins: the period that began but has not
             -- been charged is not charged any more.
@@ -1226,8 +1249,15 @@ COMMENT ON FUNCTION billing.retry_now(bigint) IS
 
 CREATE OR REPLACE FUNCTION billing.forecast(until timestamptz)
     RETURNS TABLE (subscription_id bigint, period_index integer, due_at timestamptz, amount bigint)
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
+#variable_conflict use_column
+BEGIN
+    IF until IS NULL OR NOT isfinite(until) THEN
+        RAISE EXCEPTION 'until: a finite time, not "%"', until
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN QUERY
     WITH basis AS (
         SELECT s.subscription_id, s.period_index, s.period_at, s.next_charge_at, s.cancel_at,
                s.open_charge_id, s.attempt_open, c.amount AS open_amount,
@@ -1274,13 +1304,14 @@ CREATE OR REPLACE FUNCTION billing.forecast(until timestamptz)
                 / (86400 * greatest(1, extract(year FROM a.cycle) * 365
                    + extract(month FROM a.cycle) * 28 + extract(day FROM a.cycle)))))::int) AS g
     ) AS n
-    WHERE isfinite(until) AND n.starts_at < until AND (a.cancel_at IS NULL OR n.starts_at < a.cancel_at)
+    WHERE n.starts_at < until AND (a.cancel_at IS NULL OR n.starts_at < a.cancel_at)
       -- Periods that will be skipped: paused, or missed when only the latest is caught up.
       AND (a.resumed_at IS NULL OR n.starts_at >= a.resumed_at)
       AND (a.catch_up <> 'latest' OR billing.now() < n.ends_at)
     ) AS l
-    WHERE NOT l.is_held
-    $$;
+    WHERE NOT l.is_held;
+END
+$$;
 COMMENT ON FUNCTION billing.forecast(timestamptz) IS
     'What will be charged until then, as things stand and if every charge succeeds.';
 
@@ -1887,7 +1918,7 @@ GRANT UPDATE (requests, refilled_at) ON billing.request_budget TO billing_worker
 GRANT INSERT (day, next_at), UPDATE (next_at, worker, lease_until, started_at, compared_at,
     failures, error, payments, won, refunds, late, foreign_payments, findings)
     ON billing.reconciliations TO billing_worker;
-GRANT EXECUTE ON FUNCTION billing.key_declines(bigint)
+GRANT EXECUTE ON FUNCTION billing.key_declines(bigint), billing.ladder_date(bigint)
     TO billing_worker, billing_report, billing_admin;
 GRANT EXECUTE ON FUNCTION billing.bind_worker(text), billing.audit(),
     billing.forecast(timestamptz) TO billing_worker;

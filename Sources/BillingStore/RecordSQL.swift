@@ -168,7 +168,9 @@ enum RecordSQL {
                 sent_at = CASE WHEN e.attempt_kind = 'not_sent' THEN NULL ELSE a.sent_at END,
                 sends = a.sends - (e.attempt_kind = 'not_sent')::int,
                 not_sents = a.not_sents + (e.attempt_kind = 'not_sent')::int,
-                lookups = a.lookups + (e.attempt_kind LIKE 'looked_up%')::int,
+                -- The look-up that finds the payment is one, too.
+                lookups = a.lookups + (e.attempt_kind LIKE 'looked_up%'
+                    OR e.attempt_kind = 'approved' AND e.code = 'LOOKED_UP')::int,
                 not_founds = a.not_founds
                     + (e.attempt_kind IN ('looked_up_nothing', 'looked_up_absent'))::int,
                 absent = e.attempt_kind = 'looked_up_absent',

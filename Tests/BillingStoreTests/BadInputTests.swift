@@ -39,6 +39,8 @@ import Testing
         ("cycle", "'1 day 1 hour'", cycleRule), ("cycle", "'1 month 1 second'", cycleRule),
         ("cycle", "'1 day 0.000001 seconds'", cycleRule), ("cycle", "'121 months'", cycleRule),
         ("cycle", "'11 years'", cycleRule), ("cycle", "'3661 days'", cycleRule),
+        ("name", "U&'\\00A0'", "name: 1 to 100 characters"),
+        ("name", "U&'\\3000\\200B \\3164'", "name: 1 to 100 characters"),
         ("time_zone", "''", "plans.time_zone"), ("time_zone", "'Asia/Soeul'", "plans.time_zone"),
         ("time_zone", "E'Asia/Seoul\\n'", "plans.time_zone"),
         // POSIX text, whose sign is the other way round: 18 hours from what was meant.
@@ -236,6 +238,9 @@ import Testing
         ("pause(99)", "P0002", "subscription_id: there is no subscription 99"),
         ("resume(99)", "P0002", "subscription_id: there is no subscription 99"),
         ("retry_now(99)", "P0002", "subscription_id: there is no subscription 99"),
+        ("forecast('infinity')", "22023", "until: a finite time"),
+        ("forecast('-infinity')", "22023", "until: a finite time"),
+        ("forecast(NULL)", "22023", "until: a finite time"),
         ("pause(NULL)", "P0002", "subscription_id"),
         ("register_billing_key(NULL, 'billing-key-9')", "23502", "customer_key"),
         ("register_billing_key('customer-1', NULL)", "23514", "billing_key"),

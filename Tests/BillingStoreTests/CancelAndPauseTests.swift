@@ -104,6 +104,22 @@ import Testing
             try await shop.holds("cancel_at IS NULL AND next_charge_at = period_at"))
     }
 
+    /// Dunning goes on where it was, not at once.
+    @Test(arguments: ["now", "period_end"])
+    func aCancelThatIsTakenBackInDunningLeavesItsDate(_ at: String) async throws {
+        let shop = try await Shop.open()
+        let (subscription, _) = try await shop.pastDue()
+        // The record of the decline had set it.
+        try await shop.work(
+            subscription,
+            "next_charge_at = (SELECT finished_at FROM billing.attempts) + interval '1 day'")
+        let next = try await shop.value("SELECT next_charge_at FROM billing.subscriptions")
+        try await shop.run("SELECT billing.cancel(\(subscription), '\(at)')", as: .web)
+        try await shop.run("UPDATE billing.subscriptions SET cancel_at = NULL", as: .web)
+        #expect(try await shop.value("SELECT next_charge_at FROM billing.subscriptions") == next)
+        #expect(try await shop.holds("state = 'past_due'"))
+    }
+
     @Test func cancellingTwiceIsCancellingOnce() async throws {
         let (shop, subscription) = try await paidUp()
         try await shop.run("SELECT billing.cancel(\(subscription))", as: .web)

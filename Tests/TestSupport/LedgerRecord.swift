@@ -284,7 +284,8 @@ extension Ledger {
             attempt.absent = found == .absent
         case .earlierPaid(let order, let payment, _):
             if news.charge?.knows(order) == false { attempt.contradiction = payment.paymentKey }
-        case .approved, .declined, .refused: break
+        case .approved(_, _, let answer): if answer.code == "LOOKED_UP" { attempt.lookups += 1 }
+        case .declined, .refused: break
         }
         news.charge?.attempts[position] = attempt
     }

@@ -136,8 +136,27 @@ extension Ledger {
         }
     }
 
+    /// `billing.ladder_date()`.
+    private func ladderDate(_ row: Subscription, _ charge: Charge, _ clock: Instant) -> Instant {
+        guard let last = charge.attempts.last, last.state == .declined,
+            let finished = last.finishedAt
+        else { return clock }
+        let ladder = plans[row.plan].dunning
+        let rung = charge.declines - 1
+        return min(
+            charge.end, finished + (ladder.indices.contains(rung) ? ladder[rung] : numbers.gap))
+    }
+
     private func followCancel(_ new: inout Subscription, _ clock: Instant) {
-        guard let cancelAt = new.cancelAt else { return }
+        guard let cancelAt = new.cancelAt else {
+            // The cancel had made it due: dunning goes on where it was.
+            if let id = new.openCharge, !new.attemptOpen, new.state == .pastDue,
+                new.nextChargeAt != nil, self[charge: id].state == .open
+            {
+                new.nextChargeAt = ladderDate(new, self[charge: id], clock)
+            }
+            return
+        }
         if new.openCharge == nil {
             // A cancel that commits before the claim wins.
             let effective = cancelAt <= clock ? min(cancelAt, new.periodAt) : cancelAt
