@@ -1435,7 +1435,7 @@ BEGIN
             owner.subscription_id, owner.lease_until
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
-    is_current := owner.open_charge_id = charge.charge_id;
+    is_current := owner.open_charge_id IS NOT DISTINCT FROM charge.charge_id;
 
     IF becomes = 'held' THEN
         -- Not the charge: its attempt, too old to be sent again and not at the provider, ends as never
