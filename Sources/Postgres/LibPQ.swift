@@ -9,9 +9,11 @@ import Glibc
 @safe final class LibPQ {
     private let connection: OpaquePointer
     private let notices = NoticeBox()
+    private let beforeSending: (@Sendable (String) -> String)?
 
     /// Connects, blocking; `connect_timeout` bounds each host and address.
     init(_ configuration: PostgresConfiguration) throws(PostgresError) {
+        beforeSending = configuration.beforeSending
         try Self.check(configuration.connectionString)
         let keywords = configuration.keywords
         var names = unsafe keywords.map { unsafe UnsafePointer(strdup($0.0)) }
@@ -141,14 +143,16 @@ import Glibc
             unsafe texts.append(strdup(text))
         }
         let pointers = unsafe texts.map { unsafe UnsafePointer($0) }
+        let text = beforeSending?(query.text) ?? query.text
         let sent = unsafe PQsendQueryParams(
-            connection, query.text, Int32(types.count), types, pointers, nil, nil, 0)
+            connection, text, Int32(types.count), types, pointers, nil, nil, 0)
         if sent == 0 { throw lost() }
     }
 
     /// Sends statements without parameters (simple protocol; several are allowed).
     func send(script: String) throws(PostgresError) {
-        if unsafe PQsendQuery(connection, script) == 0 { throw lost() }
+        let text = beforeSending?(script) ?? script
+        if unsafe PQsendQuery(connection, text) == 0 { throw lost() }
     }
 
     /// The rest of the answer to what was sent: the last result's rows, or the first error. Nil when

@@ -12,6 +12,10 @@ package struct PostgresConfiguration: Sendable, CustomStringConvertible, CustomR
     /// Behind a transaction pooler start-up options are dropped or refused: none are sent. What
     /// safety needs is set inside each transaction in any case.
     package var throughPooler: Bool
+    /// For tests that stop a session between two statements, or put a mistake into one: called on the
+    /// connection's own thread with each statement's text; what it answers is sent. The daemon never
+    /// sets it (TidyTests).
+    package var beforeSending: (@Sendable (String) -> String)?
 
     package init(
         connectionString: String, applicationName: String = "billingd", throughPooler: Bool = false

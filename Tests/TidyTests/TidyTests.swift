@@ -97,6 +97,13 @@ import Testing
         #expect(bad.isEmpty, "\(bad)")
     }
 
+    @Test func theDaemonSendsItsStatementsAsTheyAre() throws {
+        let bad = try Self.lines(under: "Sources").filter {
+            Self.contains($0, "beforeSending *=") && !$0.file.hasSuffix("/LibPQ.swift")
+        }
+        #expect(bad.isEmpty, "\(bad)")
+    }
+
     @Test func filesFitInAHead() throws {
         let long = try Self.files(under: "Sources", named: ".swift").filter {
             try String(contentsOf: $0, encoding: .utf8).split(
