@@ -9,6 +9,19 @@ struct LedgerSide {
         real: Instant(microseconds: NormalForm.epoch))
     private var held: [(worker: Int, held: Held)] = []
     private var lastClaim = 0..<0
+    /// Another session claims: what it gets is not in these hands.
+    var keepsClaims = true
+
+    /// For the tests of this test.
+    enum Mistake: Sendable {
+        /// A bad row takes its whole batch down with it.
+        case wholeBatch
+        /// No limit of won a day.
+        case noCap
+        /// Whoever records is taken for the owner of the lease.
+        case anyOwner
+    }
+    var mistake: Mistake?
 
     init() {
         let day = 86_400
@@ -49,16 +62,21 @@ struct LedgerSide {
             limit < due.count && due[limit - 1] == due[limit]
         }
         while splits(all) || splits(open) { limit += 1 }
+        // Then a second lock may follow, for what is left of the limit.
+        if ledger.limits.wonPerDay != nil, Set(all).count < all.count {
+            limit = max(limit, all.count + 1)
+        }
         return .claim(worker: worker, limit: limit)
     }
 
     mutating func run(_ operation: Operation) -> NormalForm {
-        let answer = answer(operation)
+        let answer = reply(to: operation)
         clocks.business = clocks.business + .seconds(1)
         return NormalForm(answer: answer, state: ledger.rows(at: clocks))
     }
 
-    private mutating func answer(_ operation: Operation) -> String {
+    /// The answer alone; no time passes.
+    mutating func reply(to operation: Operation) -> String {
         switch operation {
         case .claim(let worker, let limit): return claim(worker, limit)
         case .claimRefused(let why):
@@ -73,7 +91,8 @@ struct LedgerSide {
         case .record(let back, let news, let byAnother):
             guard let one = held.fromEnd(back) else { return "nothing" }
             return record(
-                [one.held.transition(after: news)], byAnother ? 3 - one.worker : one.worker)
+                [one.held.transition(after: news)],
+                byAnother && mistake != .anyOwner ? 3 - one.worker : one.worker)
         case .release(let back):
             guard let one = held.fromEnd(back), case .work(let work) = one.held else {
                 return "nothing"
@@ -91,13 +110,18 @@ struct LedgerSide {
     }
 
     private mutating func claim(_ worker: Int, _ limit: Int) -> String {
-        lastClaim = held.count..<held.count
+        if keepsClaims { lastClaim = held.count..<held.count }
         let hasBudget = ledger.limits.requestsPerMinute != nil
+        let cap = ledger.limits.wonPerDay
+        if mistake == .noCap { ledger.limits.wonPerDay = nil }
+        defer { ledger.limits.wonPerDay = cap }
         do {
             let claim = try ledger.claim(
                 limit: limit, worker: worker, fingerprint: ledger.fingerprint, at: clocks)
-            held += claim.held.map { (worker, $0) }
-            lastClaim = lastClaim.lowerBound..<held.count
+            if keepsClaims {
+                held += claim.held.map { (worker, $0) }
+                lastClaim = lastClaim.lowerBound..<held.count
+            }
             return NormalForm.claim(claim, hasBudget: hasBudget) { id in
                 let charge = ledger[charge: id.value]
                 return "\(charge.subscription)/\(charge.period)"
@@ -120,6 +144,7 @@ struct LedgerSide {
             return try ledger.record(transitions, by: worker, at: clocks)
         } catch {
             ledger = before
+            if mistake == .wholeBatch { return transitions.map { _ in .rejected } }
             guard transitions.count > 1 else { return [.rejected] }
             let middle = transitions.count / 2
             let first = verdicts(Array(transitions[..<middle]), worker)
@@ -151,9 +176,9 @@ struct LedgerSide {
             ledger.limits.wonPerDay = won
             ledger.limits.requestsPerMinute = requests
         case .adopt(let lost):
-            ledger.adoptedAt = clocks.real
-            ledger.lookFirstUntil =
-                clocks.real + ledger.numbers.lateBound + .seconds(lost * Operation.step)
+            ledger.adopt(
+                lost: .seconds(lost * Operation.step), by: "test_admin", why: "a drill",
+                at: clocks)
         case .endHold(let number, let end): return endHold(number, end)
         default: return changeSubscription(operation, clock)
         }

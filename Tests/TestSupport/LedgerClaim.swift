@@ -29,6 +29,7 @@ extension Ledger {
             // Open attempts do not wait behind rows that wait for tomorrow's won.
             let free = limit - claim.work.count - claim.local.count
             let open = together(due(limit: free, onlyOpen: true, at: clocks))
+            allowance.used = [:]
             for id in open.sorted() { try take(id, worker, at: clocks, &allowance, &claim) }
         }
         if allowance.isDayOver || allowance.leftOutForWon > 0 {
@@ -124,7 +125,7 @@ extension Ledger {
             ?? cycle.start(from: anchorAt, row.periodIndex + 1 - anchorIndex)
         let due = read(row, plan, end: end, at: clocks)
         let step = Step.decide(due, numbers)
-        guard admits(step, &allowance) else { return }
+        guard admits(step, &allowance, clocks.business) else { return }
         var request: AttemptRequest?
         var opensAttempt = false
         if case .ask(.send(let sent, _, _, _), let opens) = step.action {
@@ -176,13 +177,18 @@ extension Ledger {
 
     /// `billing.key_declines()`.
     private func keyIsFree(_ key: Int64, _ clock: Instant) -> Instant? {
-        let ends = charges.flatMap(\.attempts)
+        let ends = keyEnds(key, clock)
+        guard ends.count >= FleetNumbers.keyDeclines else { return nil }
+        return ends.sorted(by: >)[FleetNumbers.keyDeclines - 1] + FleetNumbers.keyWindow
+    }
+
+    /// When the attempts with this key were declined; now, those that still may be.
+    func keyEnds(_ key: Int64, _ clock: Instant) -> [Instant] {
+        charges.flatMap(\.attempts)
             .filter {
                 $0.request.billingKeyID == key && ($0.state == .open || $0.state == .declined)
             }
             .map { $0.finishedAt ?? clock }
-        guard ends.count >= FleetNumbers.keyDeclines else { return nil }
-        return ends.sorted(by: >)[FleetNumbers.keyDeclines - 1] + FleetNumbers.keyWindow
     }
 
     private func read(_ charge: Charge, at clocks: Clocks) -> DueSubscription.OpenCharge {

@@ -20,13 +20,21 @@ extension Ledger {
         }
 
         package var type: String
-        package var subscription: Int64
+        /// Nil: of the whole fleet.
+        package var subscription: Int64?
         package var charge: Int64?
         package var data: Data
     }
 
+    /// `billing.adopt_database()`.
+    package mutating func adopt(lost: Duration, by user: String, why: String, at clocks: Clocks) {
+        adoptedAt = clocks.real
+        lookFirstUntil = clocks.real + numbers.lateBound + lost
+        tell("database.adopted", (nil, nil), Event.Data(hold: [user, why, nil]))
+    }
+
     mutating func tell(
-        _ type: String, _ id: (subscription: Int64, charge: Int64?), _ data: Event.Data
+        _ type: String, _ id: (subscription: Int64?, charge: Int64?), _ data: Event.Data
     ) {
         events?.append(
             Event(type: type, subscription: id.subscription, charge: id.charge, data: data))

@@ -113,6 +113,7 @@ extension Ledger {
         var row = self[subscription: id]
         if end == .open {
             row.nextChargeAt = clock
+            row.askedAt = clock
         } else if let cancelAt = row.cancelAt, cancelAt <= charge.end {
             row.nextChargeAt = max(cancelAt, clock)
         } else if row.state == .canceled || row.state == .paused

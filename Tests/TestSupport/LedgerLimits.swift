@@ -26,6 +26,8 @@ extension Ledger {
         var requests: Double?
         var leftOutForWon = 0
         var leftOutForRequests = 0
+        /// Of the budgets of declines, by billing key: `KeyBudget`.
+        var used: [Int64: Int] = [:]
 
         var isDayOver: Bool { won.map { $0 < 100 } ?? false }
     }
@@ -58,7 +60,9 @@ extension Ledger {
     }
 
     /// Whether `step` may be taken; if so, what it takes is taken off.
-    mutating func admits(_ step: Step, _ allowance: inout Allowance) -> Bool {
+    mutating func admits(
+        _ step: Step, _ allowance: inout Allowance, _ clock: Instant
+    ) -> Bool {
         guard case .ask(let task, let opensAttempt) = step.action else { return true }
         var won: Int64 = 0
         if opensAttempt, case .send(let request, _, _, _) = task {
@@ -68,16 +72,34 @@ extension Ledger {
                 return false
             }
         }
+        let budget = admitsKey(step, allowance, clock)
         if let left = allowance.requests {
             guard min(Double(task.requestCount), limits.burst) <= left else {
                 allowance.leftOutForRequests += 1
                 return false
             }
+            guard budget.isLeft else { return false }
             allowance.requests = left - Double(task.requestCount)
             limits.requests -= Double(task.requestCount)
         }
+        guard budget.isLeft else { return false }
+        if let key = budget.key { allowance.used[key] = budget.used }
         allowance.won = allowance.won.map { $0 - won }
         return true
+    }
+
+    /// What a new attempt would make of its key's budget of declines.
+    private func admitsKey(
+        _ step: Step, _ allowance: Allowance, _ clock: Instant
+    ) -> (key: Int64?, used: Int, isLeft: Bool) {
+        guard case .ask(.send(let request, _, _, _), opensAttempt: true) = step.action else {
+            return (nil, 0, true)
+        }
+        let key = request.billingKeyID
+        let before =
+            allowance.used[key]
+            ?? keyEnds(key, clock).count { $0 + FleetNumbers.keyWindow > clock }
+        return (key, before + 1, before < FleetNumbers.keyDeclines)
     }
 
     /// In Seoul.
