@@ -3,6 +3,8 @@ import TestSupport
 /// Runs one list of operations on both sides and finds the first difference.
 struct Conformance {
     let postgres: PostgresSide
+    /// In the ledger, for the tests of this test.
+    var mistake: LedgerSide.Mistake?
 
     struct Difference {
         var index: Int
@@ -29,6 +31,7 @@ struct Conformance {
     ) async throws -> Difference? {
         try await postgres.reset()
         var side = LedgerSide()
+        side.mistake = mistake
         for (index, operation) in list.enumerated() {
             guard let operation = side.settled(operation) else { continue }
             let before = side.ledger

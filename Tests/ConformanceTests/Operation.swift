@@ -88,10 +88,15 @@ extension Operation {
             [.hard, .soft, .approved],
             [.refused, .notSent],
             [.approvedUnderAnothersKey, .approved, .unknown],
-            [.approvedUnderAnothersKey, .soft],
+            [.approvedUnderAnothersKey, .soft], [.soft, .softOther],
             (0..<4).map { _ in dice.among(News.allCases) },
         ])
-        var list = [subscribe(customer: 0, plan: dice.below(3), in: 0)]
+        var list = [
+            subscribe(customer: 0, plan: dice.below(3), in: 0),
+            subscribe(customer: 1, plan: dice.below(3), in: 0),
+        ]
+        // Bound to a card from the start.
+        if dice.chance(30) { list.append(choose(0, card: 0)) }
         while list.count < count {
             var pick = dice.below(weights.reduce(0, +))
             let kind = weights.firstIndex { weight in

@@ -7,11 +7,17 @@ import TestSupport
 
 /// The operations on PostgreSQL: the worker's through ``PostgresStore``, the others through the
 /// functions of `schema.sql`, each as the role that has the right.
-final class PostgresSide {
-    private let database: TestDatabase
+actor PostgresSide {
+    nonisolated let database: TestDatabase
+    /// Of a session: see `PostgresConfiguration.beforeSending`.
+    private let beforeSending: (@Sendable (String) -> String)?
     private let owner: PostgresConnection
     private let web: PostgresConnection
     private let admin: PostgresConnection
+    /// Between the stores and the database.
+    private var proxy: CuttingProxy?
+    private var sessionName = "billingd"
+    private var isSession: Bool { sessionName != "billingd" }
     private var stores: [String: PostgresStore] = [:]
     private var held: [(worker: Int, held: Held)] = []
     private var lastClaim = 0..<0
@@ -19,13 +25,49 @@ final class PostgresSide {
     private var lastSubscription = 0
 
     /// `patch`: statements of a wrong schema, for the tests of this test.
-    init(patch: String? = nil) async throws {
+    /// `beforeSending`: a mistake in the worker's statements.
+    init(
+        patch: String? = nil, beforeSending: (@Sendable (String) -> String)? = nil
+    ) async throws {
         database = try await TemporaryPostgres.shared.database()
+        self.beforeSending = beforeSending
         owner = try await database.connect()
         web = try await database.connect(as: .web)
         admin = try await database.connect(as: .admin)
         try await owner.execute(script: Tools.script)
         if let patch { try await owner.execute(script: patch) }
+    }
+
+    /// A session beside others on the same database: all its statements pass `beforeSending`.
+    init(
+        beside other: PostgresSide, named name: String, through proxy: CuttingProxy? = nil,
+        beforeSending: @escaping @Sendable (String) -> String
+    ) async throws {
+        database = other.database
+        self.beforeSending = beforeSending
+        self.proxy = proxy
+        sessionName = name
+        owner = try await database.connect()
+        web = try await Self.connect(.web, database, name, beforeSending)
+        admin = try await Self.connect(.admin, database, name, beforeSending)
+    }
+
+    private static func connect(
+        _ role: TemporaryPostgres.Role, _ database: TestDatabase, _ name: String,
+        _ beforeSending: @escaping @Sendable (String) -> String
+    ) async throws -> PostgresConnection {
+        var configuration = database.configuration(as: role)
+        configuration.applicationName = name
+        configuration.beforeSending = beforeSending
+        return try await PostgresConnection.connect(configuration)
+    }
+
+    /// Takes over what another holds.
+    func take(over other: PostgresSide) async {
+        held = await other.held
+        lastClaim = await other.lastClaim
+        lastCard = await other.lastCard
+        lastSubscription = await other.lastSubscription
     }
 
     func close() async {
@@ -43,33 +85,54 @@ final class PostgresSide {
 
     /// `ledger`: as it was before the operation, to find what the operation speaks of.
     func run(_ operation: Operation, _ ledger: Ledger) async throws -> NormalForm {
+        var passed = (business: 1, real: 0)
+        if case .pass(let seconds) = operation { passed.business += seconds }
+        if case .elapse(let steps) = operation { passed.real = steps * Operation.step }
+        let reply = try await reply(to: operation, ledger)
+        let (charges, state) = try await look(passed)
+        return NormalForm(
+            answer: reply.text(charges, hasBudget: ledger.limits.requestsPerMinute != nil),
+            state: state)
+    }
+
+    /// What an operation answers: of a claim the claim, for the charges' names are not known yet.
+    struct Reply: Sendable {
         var claim: Claim?
         var answer = ""
-        var passed = (business: 1, real: 0)
+
+        func text(_ charges: [ChargeID: String], hasBudget: Bool) -> String {
+            guard let claim else { return answer }
+            return NormalForm.claim(claim, hasBudget: hasBudget) {
+                charges[$0] ?? "no such charge"
+            }.normal
+        }
+    }
+
+    func reply(to operation: Operation, _ ledger: Ledger) async throws -> Reply {
         switch operation {
         case .claim(let worker, let limit):
-            (claim, answer) = try await self.claim(
-                worker, limit, "fingerprint-\(ledger.fingerprint)")
-        case .claimRefused(let why): (claim, answer) = try await claimRefused(why, ledger)
-        case .recordAll, .record, .release: answer = try await record(operation, ledger)
-        case .pass(let seconds): passed.business += seconds
-        case .elapse(let steps): passed.real = steps * Operation.step
-        default: answer = try await change(operation, ledger)
+            return try await claim(worker, limit, "fingerprint-\(ledger.fingerprint)")
+        case .claimRefused(let why): return try await claimRefused(why, ledger)
+        case .recordAll, .record, .release:
+            return Reply(answer: try await record(operation, ledger))
+        case .pass, .elapse: return Reply()
+        default: return Reply(answer: try await change(operation, ledger))
         }
+    }
+
+    /// Lets time pass, and reads all rows and the charges' names.
+    func look(
+        _ passed: (business: Int, real: Int) = (0, 0)
+    ) async throws -> (charges: [ChargeID: String], state: String) {
         let rows = try await owner.execute(
             script: "SELECT public.tick(\(passed.business), \(passed.real)); \(Tools.look)")
-        if let claim {
-            var names: [ChargeID: String] = [:]
-            for pair in try rows[0].stringOrNil("charges")?.split(separator: ",") ?? [] {
-                let words = pair.split(separator: " ")
-                if let id = Int64(words[0]) { names[ChargeID(id)] = String(words[1]) }
-            }
-            answer = NormalForm.claim(
-                claim, hasBudget: ledger.limits.requestsPerMinute != nil
-            ) { names[$0] ?? "no such charge" }
+        var names: [ChargeID: String] = [:]
+        for pair in try rows[0].stringOrNil("charges")?.split(separator: ",") ?? [] {
+            let words = pair.split(separator: " ")
+            if let id = Int64(words[0]) { names[ChargeID(id)] = String(words[1]) }
         }
         let lines = try rows[0].string("lines").normal.split(separator: "\n").sorted()
-        return NormalForm(answer: answer.normal, state: lines.joined(separator: "\n"))
+        return (names, lines.joined(separator: "\n"))
     }
 
     private func store(
@@ -77,8 +140,15 @@ final class PostgresSide {
     ) -> PostgresStore {
         let name = "\(worker) \(fingerprint) \(mode)"
         if let store = stores[name] { return store }
+        var configuration = database.configuration(as: .worker)
+        if let proxy {
+            configuration.connectionString = proxy.connectionString(
+                to: database, as: .worker, throughTCP: false)
+        }
+        configuration.applicationName = sessionName
+        configuration.beforeSending = beforeSending
         let store = PostgresStore(
-            database.configuration(as: .worker),
+            configuration,
             identity: PostgresStore.Identity(
                 worker: "worker-\(worker)", host: "host", pid: 1, version: "0", mode: mode,
                 fingerprint: fingerprint),
@@ -89,22 +159,22 @@ final class PostgresSide {
 
     private func claim(
         _ worker: Int, _ limit: Int, _ fingerprint: String, mode: String = "test"
-    ) async throws -> (Claim?, String) {
+    ) async throws -> Reply {
         lastClaim = held.count..<held.count
         do throws(StoreError) {
             let claim = try await store(worker, fingerprint, mode: mode).claim(limit: limit)
             held += claim.held.map { (worker, $0) }
             lastClaim = lastClaim.lowerBound..<held.count
-            return (claim, "")
+            return Reply(claim: claim)
         } catch {
-            if case .refused = error { return (nil, "refused") }
-            return (nil, "\(error)")
+            if case .refused = error { return Reply(answer: "refused") }
+            return Reply(answer: "\(error)")
         }
     }
 
     private func claimRefused(
         _ why: Operation.Refusal, _ ledger: Ledger
-    ) async throws -> (Claim?, String) {
+    ) async throws -> Reply {
         let own = "fingerprint-\(ledger.fingerprint)"
         switch why {
         case .key: return try await claim(1, 10, "fingerprint-of-another-shop")
@@ -264,13 +334,27 @@ final class PostgresSide {
         }
     }
 
+    /// Of a session in a transaction that can be stopped before its COMMIT.
+    private func execute(
+        _ statement: String, on connection: PostgresConnection
+    ) async throws(PostgresError) -> PostgresRows {
+        guard isSession else { return try await connection.execute(script: statement) }
+        do {
+            return try await connection.transaction { try $0.execute(script: statement) }
+        } catch let error as PostgresError {
+            throw error
+        } catch {
+            throw PostgresError(kind: .decoding, message: "\(error)")
+        }
+    }
+
     /// What the statement answers: a word for a boolean, nothing for the rest, "refused" for a
     /// constraint or an error that the functions raise.
     private func ask(
         _ connection: PostgresConnection, _ statement: String, then: String? = nil
     ) async throws -> String {
         do throws(PostgresError) {
-            let rows = try await connection.execute(script: statement)
+            let rows = try await execute(statement, on: connection)
             if let then { try await owner.execute(script: then) }
             guard rows.columns == ["retry_now"] else { return "" }
             return try rows[0].bool("retry_now") ? "true" : "false"
