@@ -761,7 +761,11 @@ BEGIN
         RAISE EXCEPTION 'charge %: what was frozen when it was opened never changes', OLD.charge_id
             USING ERRCODE = 'check_violation';
     END IF;
-    IF OLD.payment_key IS NOT NULL AND NEW.payment_key IS DISTINCT FROM OLD.payment_key THEN
+    -- But for a hold that ends: of two payments the other one may be what is left.
+    IF OLD.payment_key IS NOT NULL AND NEW.payment_key IS DISTINCT FROM OLD.payment_key
+        AND NOT (OLD.state = 'held' AND NEW.state IN ('paid', 'refunded')
+                 AND NEW.payment_key IS NOT NULL)
+    THEN
         RAISE EXCEPTION 'charge %: a payment key never changes', OLD.charge_id
             USING ERRCODE = 'check_violation';
     END IF;
@@ -1326,6 +1330,12 @@ CREATE OR REPLACE FUNCTION billing.audit()
       AND (a.contradiction <> c.payment_key
            OR EXISTS (SELECT FROM billing.attempts AS o
                       WHERE o.charge_id = a.charge_id AND o.state = 'approved'))
+      -- Unless a person ended the hold that followed: of its payments this one is left.
+      AND NOT EXISTS (SELECT FROM billing.events AS e
+                      WHERE e.subscription_id = c.subscription_id AND e.data ? 'by'
+                        AND e.data ? 'held' AND e.charge_id = c.charge_id
+                        AND e.type IN ('charge.paid', 'charge.refunded')
+                        AND e.data ->> 'payment_key' = c.payment_key)
     UNION ALL
     SELECT 'paid has a payment key', c.subscription_id, c.charge_id, 'state ' || c.state
     FROM billing.charges AS c
@@ -1396,7 +1406,8 @@ COMMENT ON FUNCTION billing.audit() IS
 
 CREATE OR REPLACE FUNCTION billing.end_hold(
     charge_id bigint, becomes text, why text, order_id text DEFAULT NULL,
-    payment_key text DEFAULT NULL, paid_at timestamptz DEFAULT NULL, receipt_url text DEFAULT NULL
+    payment_key text DEFAULT NULL, paid_at timestamptz DEFAULT NULL,
+    receipt_url text DEFAULT NULL, refunded bigint DEFAULT NULL
 ) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
@@ -1406,14 +1417,17 @@ DECLARE
     owner billing.subscriptions;
     clock timestamptz := billing.now();
     is_current boolean;
+    is_paid boolean := becomes IN ('paid', 'refunded');
+    -- Of several payments another one than the ledger had is left.
+    is_other boolean;
 BEGIN
     PERFORM set_config('synchronous_commit', 'on', true);
     IF why IS NULL OR why !~ '\S' THEN
         RAISE EXCEPTION 'why: say why; it goes into the ledger'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    IF becomes IS NULL OR becomes NOT IN ('open', 'paid', 'failed', 'held') THEN
-        RAISE EXCEPTION 'becomes: open, paid, failed or held, not "%"', becomes
+    IF becomes IS NULL OR becomes NOT IN ('open', 'paid', 'refunded', 'failed', 'held') THEN
+        RAISE EXCEPTION 'becomes: open, paid, refunded, failed or held, not "%"', becomes
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     -- The order of all locks: subscription, charge, attempt.
@@ -1453,10 +1467,17 @@ BEGIN
         WHERE s.subscription_id = owner.subscription_id AND is_current;
         RETURN;
     END IF;
-    IF becomes = 'paid' THEN
+    is_other := is_paid AND charge.payment_key IS NOT NULL
+        AND charge.payment_key IS DISTINCT FROM end_hold.payment_key;
+    IF is_paid THEN
         IF payment_key IS NULL OR order_id IS NULL THEN
             RAISE EXCEPTION 'payment_key, order_id: of the payment that the provider shows'
                 USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        IF becomes = 'refunded' AND (refunded IS NULL OR refunded NOT BETWEEN 1 AND charge.amount)
+        THEN
+            RAISE EXCEPTION 'refunded: 1 to the % won of charge %, not %', charge.amount,
+                charge.charge_id, refunded USING ERRCODE = 'invalid_parameter_value';
         END IF;
         UPDATE billing.attempts AS a
         SET state = CASE WHEN a.state = 'open' THEN 'approved' ELSE a.state END,
@@ -1470,9 +1491,13 @@ BEGIN
             RAISE EXCEPTION 'order_id: "%" is no attempt of charge %', order_id, charge.charge_id
                 USING ERRCODE = 'no_data_found';
         END IF;
+        -- The payment that was cancelled: late news of it is no news.
+        UPDATE billing.attempts AS a SET contradiction = charge.payment_key
+        WHERE is_other AND a.charge_id = charge.charge_id AND a.state = 'approved'
+          AND a.order_id <> end_hold.order_id AND a.contradiction IS NULL;
     ELSIF charge.payment_key IS NOT NULL THEN
-        RAISE EXCEPTION 'charge % has payment %: it can only become paid', charge.charge_id,
-            charge.payment_key USING ERRCODE = 'object_not_in_prerequisite_state';
+        RAISE EXCEPTION 'charge % has payment %: it can only become paid or refunded',
+            charge.charge_id, charge.payment_key USING ERRCODE = 'object_not_in_prerequisite_state';
     ELSIF becomes = 'open' AND NOT (is_current AND charge.order_name <> '?') THEN
         RAISE EXCEPTION 'charge % cannot be charged any more: its period is over, or it was never a '
             'legal charge', charge.charge_id USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -1483,15 +1508,19 @@ BEGIN
     SET state = becomes, updated_at = clock,
         reason = CASE WHEN becomes = 'open' THEN NULL
                       ELSE left(session_user || ': ' || why || ' (held: ' || c.reason || ')', 1000) END,
-        payment_key = coalesce(c.payment_key, end_hold.payment_key),
-        receipt_url = coalesce(c.receipt_url, end_hold.receipt_url),
-        paid_at = CASE WHEN becomes = 'paid' THEN coalesce(end_hold.paid_at, clock) ELSE c.paid_at END
+        payment_key = CASE WHEN is_paid THEN end_hold.payment_key ELSE c.payment_key END,
+        receipt_url = CASE WHEN is_other THEN end_hold.receipt_url
+                           ELSE coalesce(c.receipt_url, end_hold.receipt_url) END,
+        card = CASE WHEN NOT is_other THEN c.card END,
+        refunded_amount = CASE WHEN becomes = 'refunded' THEN end_hold.refunded
+                               WHEN NOT is_other THEN c.refunded_amount END,
+        paid_at = CASE WHEN is_paid THEN coalesce(end_hold.paid_at, clock) ELSE c.paid_at END
     WHERE c.charge_id = charge.charge_id;
     IF is_current THEN
         -- A new lease number: what an old worker still says of it is an opinion of the past.
         UPDATE billing.subscriptions AS s
         SET lease_no = s.lease_no + 1, lease_until = NULL, lease_owner = NULL, claims = 0,
-            state = CASE WHEN becomes = 'paid' AND s.state IN ('past_due', 'suspended')
+            state = CASE WHEN is_paid AND s.state IN ('past_due', 'suspended')
                          THEN 'active' ELSE s.state END,
             period_index = s.period_index + (becomes <> 'open')::int,
             period_at = CASE WHEN becomes = 'open' THEN s.period_at ELSE charge.period_end END,
@@ -1510,13 +1539,14 @@ BEGIN
     VALUES ('charge.' || CASE becomes WHEN 'open' THEN 'released' ELSE becomes END,
             owner.subscription_id, charge.charge_id, jsonb_strip_nulls(jsonb_build_object(
                 'period_index', charge.period_index, 'amount', charge.amount, 'by', session_user,
-                'why', why, 'held', charge.reason, 'payment_key', end_hold.payment_key)));
+                'why', why, 'held', charge.reason, 'payment_key', end_hold.payment_key,
+                'refunded_amount', CASE WHEN becomes = 'refunded' THEN end_hold.refunded END)));
     PERFORM pg_notify('billing_due', '');
 END
 $$;
-COMMENT ON FUNCTION billing.end_hold(bigint, text, text, text, text, timestamptz, text) IS
+COMMENT ON FUNCTION billing.end_hold(bigint, text, text, text, text, timestamptz, text, bigint) IS
     'Ends the hold of a charge, after the provider was asked about every order id of it: open again, '
-    'paid by the payment found, or failed; held ends only an attempt too old to be sent. Notes who '
+    'paid by the payment that is left, refunded if it was cancelled, or failed; held ends only an attempt too old to be sent. Notes who '
     'and why. Use billingd release and billingd fail, which ask.';
 
 -- The pure rules of billingd decide whether a retry makes sense and say why not; what stands here
@@ -1942,7 +1972,7 @@ GRANT INSERT (customer_key, plan_id, amount, billing_key_id, state, anchor_at, p
     ON billing.subscriptions TO billing_admin;
 GRANT SELECT ON billing.request_budget TO billing_report, billing_admin;
 GRANT EXECUTE ON FUNCTION billing.adopt_database(text, interval),
-    billing.end_hold(bigint, text, text, text, text, timestamptz, text),
+    billing.end_hold(bigint, text, text, text, text, timestamptz, text, bigint),
     billing.retry(bigint, text), billing.begin_key_rotation(text, text),
     billing.end_key_rotation(text, text), billing.keep_secret_key(text) TO billing_admin;
 

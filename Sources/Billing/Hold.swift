@@ -6,20 +6,30 @@ package struct Hold: Sendable {
     package var names: [OrderID]
     /// Those of them that have an attempt in the ledger.
     package var recorded: Set<OrderID>
-    /// Its attempt is open and too old to be sent again: it ends first, and the charge a gap later.
-    package var hasOldAttempt: Bool
+    /// The name of its open attempt.
+    package var openAttempt: OrderID?
+    /// That attempt is too old to be sent again: it ends first, and the charge a gap later.
+    package var isOld: Bool
+    /// The payment that the ledger has.
+    package var paymentKey: String?
+    /// Attempts it may have (`settings.maximum_attempts`).
+    package var maximumAttempts: Int
 
     package init(
-        amount: Won, names: [OrderID], recorded: Set<OrderID>, hasOldAttempt: Bool = false
+        amount: Won, names: [OrderID], recorded: Set<OrderID>, openAttempt: OrderID? = nil,
+        isOld: Bool = false, paymentKey: String? = nil, maximumAttempts: Int = mostAttempts
     ) {
         self.amount = amount
         self.names = names
         self.recorded = recorded
-        self.hasOldAttempt = hasOldAttempt
+        self.openAttempt = openAttempt
+        self.isOld = isOld
+        self.paymentKey = paymentKey
+        self.maximumAttempts = maximumAttempts
     }
 
     /// Most attempts that a charge can ever have had (`attempts_attempt_no`).
-    private static let mostAttempts = 20
+    package static let mostAttempts = 20
 
     /// Every name that a charge can have had, whatever the ledger knows: a failover or a restore may
     /// have lost attempts, and with them the only trace here of a payment.
@@ -36,6 +46,8 @@ package struct Hold: Sendable {
         case attemptEnded
         /// Paid under this order id.
         case paid(Payment)
+        /// Paid, and cancelled since: all of it or a part.
+        case refunded(Payment)
     }
 
     /// Why an operator's wish cannot be done.
@@ -47,26 +59,66 @@ package struct Hold: Sendable {
     /// What the hold becomes. `payments`: what the provider shows under all the names, without those
     /// that ended without money.
     package func end(_ payments: [Payment], asFailed: Bool) throws(Refusal) -> End {
-        guard let payment = payments.first else {
-            return hasOldAttempt ? .attemptEnded : asFailed ? .failed : .open
+        let left = payments.filter { $0.status != .canceled || $0.balanceAmount.value != 0 }
+        let ours = left.isEmpty ? payments.filter { isOurs($0) } : left
+        if let openAttempt, isOld, !ours.contains(where: { $0.orderID == openAttempt }) {
+            return .attemptEnded
         }
-        guard payments.count == 1 else {
+        guard left.count <= 1 else {
             throw Refusal(
-                "it was paid \(payments.count) times: cancel all but one in the "
-                    + "provider's console, then come back")
+                "it was paid \(left.count) times: cancel all but one in the provider's console, "
+                    + "then come back")
         }
-        guard payment.status == .done, payment.totalAmount == amount, payment.isBilling,
-            payment.currency == "KRW", names.contains(payment.orderID)
-        else {
+        // Several that were cancelled: the one that the ledger has, else the last.
+        let known = ours.last { $0.paymentKey == paymentKey } ?? ours.last
+        guard let payment = known else { return try unpaid(asFailed) }
+        try check(payment)
+        return payment.status == .done ? .paid(payment) : .refunded(payment)
+    }
+
+    private func unpaid(_ asFailed: Bool) throws(Refusal) -> End {
+        if asFailed { return .failed }
+        guard openAttempt != nil || recorded.count < maximumAttempts else {
             throw Refusal(
-                "payment \(payment.paymentKey) is not what was asked for: "
-                    + "\(payment.status), \(payment.totalAmount.value) \(payment.currency)")
+                "all \(maximumAttempts) attempts (settings.maximum_attempts) are used, it would be "
+                    + "held again at once: billingd fail ends it")
+        }
+        return .open
+    }
+
+    /// A payment that was asked for, under a name that the ledger has.
+    private func isOurs(_ payment: Payment) -> Bool {
+        isAskedFor(payment) && recorded.contains(payment.orderID)
+    }
+
+    private func isAskedFor(_ payment: Payment) -> Bool {
+        let isPaid =
+            switch payment.status {
+            case .done: payment.balanceAmount == payment.totalAmount
+            case .canceled, .partialCanceled:
+                payment.balanceAmount >= Won(0) && payment.balanceAmount < payment.totalAmount
+            case .aborted, .expired, .other: false
+            }
+        return isPaid && payment.totalAmount == amount && payment.isBilling
+            && payment.currency == "KRW" && !payment.paymentKey.isEmpty
+            && names.contains(payment.orderID)
+    }
+
+    private func check(_ payment: Payment) throws(Refusal) {
+        guard isAskedFor(payment) else {
+            throw Refusal(
+                "payment \(payment.paymentKey) is not what was asked for: \(payment.status), "
+                    + "\(payment.totalAmount.value) \(payment.currency); cancel it in the provider's "
+                    + "console, then come back")
         }
         guard recorded.contains(payment.orderID) else {
             throw Refusal(
                 "payment \(payment.paymentKey) has order id \(payment.orderID), which the ledger has "
                     + "lost: cancel it in the provider's console, then come back")
         }
-        return .paid(payment)
+        guard let openAttempt, openAttempt != payment.orderID else { return }
+        throw Refusal(
+            "payment \(payment.paymentKey) pays it, but its attempt \(openAttempt) is open and too "
+                + "young to be ended: come back when settings.last_send_age is over")
     }
 }

@@ -35,7 +35,11 @@ package struct HeldCharge: Sendable {
                     amount: Won(try row.int64("amount")),
                     names: Hold.names(
                         prefix: try row.string("order_prefix"), period: period, recorded: recorded),
-                    recorded: Set(recorded), hasOldAttempt: try row.bool("has_old_attempt")))
+                    recorded: Set(recorded),
+                    openAttempt: try row.stringOrNil("open_attempt").map { OrderID(stored: $0) },
+                    isOld: try row.boolOrNil("is_old") ?? false,
+                    paymentKey: try row.stringOrNil("payment_key"),
+                    maximumAttempts: try row.int("maximum_attempts")))
         }
     }
 
@@ -74,11 +78,12 @@ enum HoldSQL {
         """
         SELECT c.subscription_id, s.order_prefix, c.period_index, c.amount, c.state,
                coalesce(c.reason, '') AS reason,
-               EXISTS (SELECT FROM billing.attempts AS a
-                       WHERE a.charge_id = c.charge_id AND a.state = 'open'
-                         AND a.opened_at + (SELECT last_send_age FROM billing.settings)
-                             <= billing.now()) AS has_old_attempt
+               c.payment_key, a.order_id AS open_attempt,
+               a.opened_at + (SELECT last_send_age FROM billing.settings) <= billing.now()
+                   AS is_old,
+               (SELECT maximum_attempts FROM billing.settings) AS maximum_attempts
         FROM billing.charges AS c JOIN billing.subscriptions AS s USING (subscription_id)
+        LEFT JOIN billing.attempts AS a ON a.charge_id = c.charge_id AND a.state = 'open'
         WHERE c.charge_id = \(id.value)
         """
     }
@@ -94,13 +99,22 @@ enum HoldSQL {
         case .open: "SELECT billing.end_hold(\(id.value), 'open', \(why))"
         case .failed: "SELECT billing.end_hold(\(id.value), 'failed', \(why))"
         case .attemptEnded: "SELECT billing.end_hold(\(id.value), 'held', \(why))"
-        case .paid(let payment):
-            """
-            SELECT billing.end_hold(\(id.value), 'paid', \(why), \(payment.orderID.value),
-                \(payment.paymentKey),
-                \(payment.approvedAt.flatMap { PostgresTimestamp(iso8601: $0) }),
-                \(payment.receiptURL))
-            """
+        case .paid(let payment): paid(id, "paid", why, payment, refunded: nil)
+        case .refunded(let payment):
+            paid(
+                id, "refunded", why, payment,
+                refunded: payment.totalAmount.value - payment.balanceAmount.value)
         }
+    }
+
+    private static func paid(
+        _ id: ChargeID, _ becomes: String, _ why: String, _ payment: Payment, refunded: Int64?
+    ) -> PostgresQuery {
+        """
+        SELECT billing.end_hold(\(id.value), \(becomes), \(why), \(payment.orderID.value),
+            \(payment.paymentKey),
+            \(payment.approvedAt.flatMap { PostgresTimestamp(iso8601: $0) }),
+            \(payment.receiptURL), \(refunded))
+        """
     }
 }

@@ -62,6 +62,12 @@ struct HoldOptions: ParsableArguments {
             switch end {
             case .paid(let payment):
                 print("paid: the provider shows payment \(payment.paymentKey); nothing is sent")
+            case .refunded(let payment):
+                print(
+                    """
+                    refunded: the provider shows payment \(payment.paymentKey), cancelled but for \
+                    \(payment.balanceAmount.value) won; nothing is sent
+                    """)
             case .open: print("released: it is due now")
             case .failed: print("failed: the next period is charged as usual")
             case .attemptEnded:
@@ -95,7 +101,11 @@ struct HoldOptions: ParsableArguments {
             case .found(let payment) where payment.isDead(as: order):
                 print("  \(order): ended without money")
             case .found(let payment):
-                print("  \(order): payment \(payment.paymentKey), \(payment.totalAmount.value) won")
+                print(
+                    """
+                      \(order): payment \(payment.paymentKey), \(payment.totalAmount.value) won, of \
+                    which \(payment.balanceAmount.value) are left
+                    """)
                 payments.append(payment)
             case .unclear(let answer), .faultOfAll(let answer):
                 trouble = "\(order): the provider does not say (\(answer.code))"

@@ -43,11 +43,62 @@ private func refusal(_ hold: Hold, _ payments: [Payment]) -> String {
     @Test func withoutAPaymentItIsTheOperatorsWish() throws {
         #expect(try hold().end([], asFailed: false) == .open)
         #expect(try hold().end([], asFailed: true) == .failed)
-        #expect(try hold { $0.hasOldAttempt = true }.end([], asFailed: true) == .attemptEnded)
+        let old = hold {
+            $0.openAttempt = name(2)
+            $0.isOld = true
+        }
+        #expect(try old.end([], asFailed: true) == .attemptEnded)
+    }
+
+    /// To release it would only hold it again.
+    @Test func aChargeWithoutNamesLeftIsNotReleased() throws {
+        var used = hold { $0.recorded = Set($0.names) }
+        #expect(refusal(used, []).contains("all 20 attempts (settings.maximum_attempts) are used"))
+        #expect(try used.end([], asFailed: true) == .failed)
+        used.openAttempt = name(20)
+        #expect(try used.end([], asFailed: false) == .open)
     }
 
     @Test func itsPaymentPaysIt() throws {
         #expect(try hold().end([payment(2)], asFailed: true) == .paid(payment(2)))
+    }
+
+    /// Paid under name 1 while name 2 may be under way: that one ends first, and only when no copy of
+    /// it can be sent any more.
+    @Test func anOpenAttemptBesideThePaymentEndsFirst() throws {
+        var held = hold { $0.openAttempt = name(2) }
+        #expect(refusal(held, [payment(1)]).contains("attempt p-3-2 is open and too young"))
+        held.isOld = true
+        #expect(try held.end([payment(1)], asFailed: false) == .attemptEnded)
+        #expect(try held.end([payment(2)], asFailed: false) == .paid(payment(2)))
+        held.openAttempt = nil
+        #expect(try held.end([payment(1)], asFailed: false) == .paid(payment(1)))
+    }
+
+    @Test func ofTwoPaymentsTheOneWithMoneyLeftCounts() throws {
+        let held = hold { $0.paymentKey = "pay-1" }
+        #expect(refusal(held, [payment(1), payment(2)]).contains("it was paid 2 times"))
+        let cancelled = payment(1, .canceled, left: 0)
+        #expect(try held.end([cancelled, payment(2)], asFailed: true) == .paid(payment(2)))
+        let partly = payment(1, .partialCanceled, left: 900)
+        #expect(refusal(held, [partly, payment(2)]).contains("it was paid 2 times"))
+        #expect(try held.end([partly], asFailed: true) == .refunded(partly))
+    }
+
+    @Test func aPaymentThatWasCancelledRefundsIt() throws {
+        let one = payment(1, .canceled, left: 0)
+        let two = payment(2, .canceled, left: 0)
+        #expect(try hold().end([one], asFailed: false) == .refunded(one))
+        #expect(try hold().end([one, two], asFailed: true) == .refunded(two))
+        #expect(
+            try hold { $0.paymentKey = "pay-1" }.end([one, two], asFailed: true) == .refunded(one))
+    }
+
+    /// What was never the charge's payment and holds no money any more says nothing of it.
+    @Test func aCancelledPaymentThatIsAnothersIsNone() throws {
+        let wrong = payment(1, .canceled, amount: 5_000, left: 0)
+        #expect(try hold().end([wrong], asFailed: false) == .open)
+        #expect(try hold().end([payment(5, .canceled, left: 0)], asFailed: true) == .failed)
     }
 
     /// The ledger forgot attempt 5: whatever ends the hold would let name 1 be sent again, or say
@@ -58,6 +109,10 @@ private func refusal(_ hold: Hold, _ payments: [Payment]) -> String {
 
     @Test func aPaymentThatIsAnothersEndsNothing() {
         #expect(refusal(hold(), [payment(1, amount: 5_000)]).contains("not what was asked for"))
-        #expect(refusal(hold(), [payment(1), payment(2)]).contains("paid 2 times"))
+        let words: [Payment.Status] = [.other("IN_PROGRESS"), .done]
+        for status in words {
+            let half = payment(1, status, left: 100)
+            #expect(refusal(hold(), [half]).contains("not what was asked for"))
+        }
     }
 }

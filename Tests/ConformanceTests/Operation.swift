@@ -38,7 +38,7 @@ enum Operation: Sendable, Hashable {
     case endHold(Int, End)
 
     enum Refusal: CaseIterable { case key, mode, schema, database }
-    enum End: CaseIterable { case open, failed, held, paid, paidFirst }
+    enum End: CaseIterable { case open, failed, held, paid, paidFirst, refunded }
 
     /// Seconds of one step of real time: no sum of steps comes near a lease (240 s), a quiet time
     /// (370 s, or 130 s after a record), the late bound (600 s) or their sums with them.

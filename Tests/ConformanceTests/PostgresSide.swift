@@ -331,6 +331,13 @@ actor PostgresSide {
                 SELECT billing.end_hold(\(id), 'paid', 'said so', 'prefix-\(order)',
                     '\(paymentKey)')
                 """)
+        case .refunded(let order, let paymentKey, let won):
+            return try await ask(
+                admin,
+                """
+                SELECT billing.end_hold(\(id), 'refunded', 'said so', 'prefix-\(order)',
+                    '\(paymentKey)', refunded => \(won.value))
+                """)
         }
     }
 

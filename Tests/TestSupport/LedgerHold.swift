@@ -7,6 +7,7 @@ extension Ledger {
         /// Only the attempt ends, too old to be sent again; the charge stays held.
         case held
         case paid(order: OrderID, paymentKey: String)
+        case refunded(order: OrderID, paymentKey: String, Won)
 
         var state: Charge.State {
             switch self {
@@ -14,7 +15,20 @@ extension Ledger {
             case .failed: .failed
             case .held: .held
             case .paid: .paid
+            case .refunded: .refunded
             }
+        }
+
+        /// The payment that is left, or was the last to be cancelled.
+        var payment: (order: OrderID, key: String)? {
+            switch self {
+            case .paid(let order, let key), .refunded(let order, let key, _): (order, key)
+            case .open, .failed, .held: nil
+            }
+        }
+
+        var refunded: Won? {
+            if case .refunded(_, _, let won) = self { won } else { nil }
         }
     }
 
@@ -44,10 +58,15 @@ extension Ledger {
         switch end {
         case .held: return try endAttempt(charge, isCurrent, clocks.business)
         case .paid(let order, let paymentKey):
-            try adopt(order, paymentKey, charge.id, clocks.business)
+            try adopt(order, paymentKey, charge, clocks.business)
+        case .refunded(let order, let paymentKey, let won):
+            guard won >= Won(1), won <= charge.terms.amount else {
+                throw Violation(rule: "refunded: 1 to the charge's amount")
+            }
+            try adopt(order, paymentKey, charge, clocks.business)
         case .open, .failed:
             guard charge.paymentKey == nil else {
-                throw Violation(rule: "the charge has a payment: it can only become paid")
+                throw Violation(rule: "the charge has a payment: paid or refunded")
             }
             if end == .open, !isCurrent { throw Violation(rule: "its period is over") }
         }
@@ -55,7 +74,8 @@ extension Ledger {
         if isCurrent { goOn(row.id, charge, end, clocks.business) }
         var data = Event.Data(period: charge.period, amount: charge.terms.amount)
         data.hold = [user, why, charge.reason]
-        if case .paid(_, let paymentKey) = end { data.paymentKey = paymentKey }
+        data.paymentKey = end.payment?.key
+        data.refunded = end.refunded
         let type = end == .open ? "released" : end.state.rawValue
         tell("charge." + type, (row.id, charge.id), data)
     }
@@ -76,8 +96,9 @@ extension Ledger {
     }
 
     private mutating func adopt(
-        _ order: OrderID, _ paymentKey: String, _ id: Int64, _ clock: Instant
+        _ order: OrderID, _ paymentKey: String, _ charge: Charge, _ clock: Instant
     ) throws {
+        let id = charge.id
         let found = self[charge: id].attempts.firstIndex { $0.request.orderID == order }
         guard let found else { throw Violation(rule: "no attempt of this order id") }
         var attempt = self[charge: id].attempts[found]
@@ -91,6 +112,12 @@ extension Ledger {
         attempt.finishedAt = attempt.finishedAt ?? clock
         attempt.inDoubt = false
         self[charge: id].attempts[found] = attempt
+        guard let known = charge.paymentKey, known != paymentKey else { return }
+        // The payment that was cancelled: late news of it is no news.
+        for (index, other) in self[charge: id].attempts.enumerated()
+        where index != found && other.state == .approved && other.contradiction == nil {
+            self[charge: id].attempts[index].contradiction = known
+        }
     }
 
     private mutating func close(
@@ -99,12 +126,14 @@ extension Ledger {
         var new = self[charge: charge.id]
         new.state = end.state
         new.reason = end == .open ? nil : "\(why) (held: \(charge.reason ?? ""))"
-        if case .paid(_, let paymentKey) = end, new.paymentKey == nil {
-            guard !charges.contains(where: { $0.paymentKey == paymentKey }) else {
+        if let key = end.payment?.key, new.paymentKey != key {
+            guard !charges.contains(where: { $0.paymentKey == key }) else {
                 throw Violation(rule: "charges_payment_key_unique")
             }
-            new.paymentKey = paymentKey
+            if new.paymentKey != nil { new.refunded = nil }
+            new.paymentKey = key
         }
+        new.refunded = end.refunded ?? new.refunded
         try guardCharge(from: charge.state, new, clock)
         self[charge: charge.id] = new
     }
@@ -123,7 +152,7 @@ extension Ledger {
         } else {
             row.nextChargeAt = charge.end
         }
-        if case .paid = end, row.state == .pastDue || row.state == .suspended {
+        if end.payment != nil, row.state == .pastDue || row.state == .suspended {
             row.state = .active
         }
         row.lease += 1
