@@ -237,14 +237,14 @@ extension Ledger {
         case .held: return (charge, .held)
         case .paid, .paidFirst:
             return (charge, .paid(order: order, paymentKey: "pay-held-\(order)"))
+        case .refunded:
+            let half = Won(charge.terms.amount.value / 2)
+            return (charge, .refunded(order: order, paymentKey: "pay-held-\(order)", half))
         }
     }
 
     /// A card of the customer.
     func own(_ number: Int?, of customer: Int) -> Int64? {
-        case .refunded:
-            let half = Won(charge.terms.amount.value / 2)
-            return (charge, .refunded(order: order, paymentKey: "pay-held-\(order)", half))
         number.flatMap { number in cards.filter { $0.customer == customer }.at(number)?.id }
     }
 }
