@@ -152,6 +152,11 @@ package enum Verdict: String, Hashable, Sendable {
     /// The database refuses this very row; the message is in the log. It stays claimed until its
     /// lease ends and is resolved then.
     case rejected
+    /// Somebody else holds the row's lock for long: not written, to be tried again.
+    case busy
+
+    /// Whether the ledger itself says so; the others are the store's words.
+    package var isOfLedger: Bool { self != .rejected && self != .busy }
 }
 
 /// One line of `billing.workers`.

@@ -2,9 +2,10 @@ import Postgres
 
 /// The statements of the fleet's limits; run only while a limit is set.
 enum LimitSQL {
-    /// One claim at a time may ask what is left of the day.
+    /// One claim at a time may ask what is left of the day. A row that only workers may lock: an
+    /// advisory lock any role could take, and hold.
     static func lockDay() -> PostgresQuery {
-        "SELECT pg_advisory_xact_lock(hashtext('billing.max_won_per_day'))"
+        "SELECT one_row FROM billing.request_budget FOR NO KEY UPDATE"
     }
 
     /// What is left of the day, in the settings' zone. Refused attempts took nothing.

@@ -13,6 +13,41 @@ enum RecordSQL {
         """
     }
 
+    /// Locks those that nobody else has; answers with the others.
+    static func lockFree(_ subscriptions: [Int64]) -> PostgresQuery {
+        """
+        WITH free AS MATERIALIZED (
+            SELECT subscription_id FROM billing.subscriptions
+            WHERE subscription_id = ANY (\(subscriptions))
+            ORDER BY subscription_id
+            FOR NO KEY UPDATE SKIP LOCKED
+        )
+        SELECT subscription_id FROM billing.subscriptions
+        WHERE subscription_id = ANY (\(subscriptions))
+        EXCEPT SELECT subscription_id FROM free
+        """
+    }
+
+    /// The same for the billing keys that are to be killed; answers with the subscriptions.
+    static func lockFreeKeys(_ rows: RecordRows) -> PostgresQuery {
+        """
+        WITH wanted AS (
+            SELECT t.subscription_id, a.billing_key_id
+            FROM unnest(\(rows.subscription), \(rows.charge), \(rows.attemptNumber),
+                        \(rows.killsKey)) AS t (subscription_id, charge_id, attempt_no, kills_key)
+            JOIN billing.attempts AS a USING (charge_id, attempt_no)
+            WHERE t.kills_key
+        ), free AS MATERIALIZED (
+            SELECT billing_key_id FROM billing.billing_keys
+            WHERE billing_key_id IN (SELECT billing_key_id FROM wanted)
+            ORDER BY billing_key_id
+            FOR NO KEY UPDATE SKIP LOCKED
+        )
+        SELECT subscription_id FROM wanted
+        WHERE billing_key_id NOT IN (SELECT billing_key_id FROM free)
+        """
+    }
+
     /// Applies many transitions at once and answers with a verdict for each.
     ///
     /// Facts are never fenced: an approval counts from any lease. Opinions count only from the

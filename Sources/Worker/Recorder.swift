@@ -14,6 +14,10 @@ package actor Recorder {
     private let signal = Signal()
     private var buffer: [Transition] = []
     private var releases: [Work] = []
+    /// Transitions of rows that somebody else has locked; they keep no other from being written.
+    private var stuck: [Transition] = []
+    private var stuckUntil: Duration = .zero
+    private var stuckRounds = 0
     private var isFinishing = false
     private var failures = 0
     private var lastComplaint: Duration?
@@ -53,35 +57,42 @@ package actor Recorder {
     /// Writes until ``finish()`` and nothing is left.
     func run() async {
         while true {
-            while !buffer.isEmpty || !releases.isEmpty {
-                await gather()
-                await giveBackAll()
-                let batch = takeBatch()
-                if !batch.isEmpty { await write(batch) }
+            await gather()
+            await giveBackAll()
+            let batch = takeBatch()
+            if !batch.isEmpty {
+                await write(batch)
+            } else if releases.isEmpty {
+                if isFinishing, buffer.isEmpty, stuck.isEmpty { return }
+                await signal.wait(until: stuck.isEmpty ? nil : stuckUntil, by: time)
             }
-            if isFinishing { return }
-            await signal.wait(by: time)
         }
     }
 
     /// Transitions not yet written.
-    var backlog: Int { buffer.count }
+    var backlog: Int { buffer.count + stuck.count }
 
     /// Under load a batch fills while the last one is written; a lone result does not wait at all.
     private func gather() async {
         let queued = buffer.count + releases.count
         guard configuration.recordFlushInterval > .zero, queued < configuration.maxRecordBatch,
-            queued < status.inFlight
+            0 < queued, queued + stuck.count < status.inFlight
         else { return }
         try? await time.sleep(configuration.recordFlushInterval)
     }
 
     /// The oldest transitions, at most one a subscription: the store locks each subscription once
-    /// in a call, and the second must see what the first did.
+    /// in a call, and the second must see what the first did. Or those that were stuck, when it is time
+    /// to try them again: without others, which would wait for the same locks.
     private func takeBatch() -> [Transition] {
+        if !stuck.isEmpty, time.now() >= stuckUntil {
+            let batch = Array(stuck.prefix(configuration.maxRecordBatch))
+            stuck.removeFirst(batch.count)
+            return batch
+        }
         var batch: [Transition] = []
         var rest: [Transition] = []
-        var seen: Set<SubscriptionID> = []
+        var seen = Set(stuck.map(\.subscription))
         for transition in buffer {
             if batch.count < configuration.maxRecordBatch,
                 seen.insert(transition.subscription).inserted
@@ -178,10 +189,12 @@ package actor Recorder {
     }
 
     private func settle(_ batch: [Transition], _ verdicts: [Verdict]) {
+        var busy: [Transition] = []
         for (transition, verdict) in zip(batch, verdicts) {
-            if verdict != .rejected { lostInARow = 0 }
+            if verdict.isOfLedger { lostInARow = 0 }
             switch verdict {
             case .applied, .repeated: continue
+            case .busy: busy.append(transition)
             case .stale:
                 logger.notice(
                     "an opinion from an old lease: somebody else has the row",
@@ -197,7 +210,31 @@ package actor Recorder {
                 lost()
             }
         }
-        free(batch.map(\.slot), isDueAtOnce: batch.contains { $0.next == .after(.zero) })
+        if busy.isEmpty {
+            if stuck.isEmpty { stuckRounds = 0 }
+        } else {
+            wait(for: busy)
+        }
+        let written = zip(batch, verdicts).filter { $1 != .busy }.map(\.0)
+        free(written.map(\.slot), isDueAtOnce: written.contains { $0.next == .after(.zero) })
+    }
+
+    /// Somebody has these rows locked: they keep their slots and are tried again in 5 s, doubling to a
+    /// minute, because each try may wait for the lock as long as the store does.
+    private func wait(for busy: [Transition]) {
+        let now = time.now()
+        if stuck.isEmpty || now >= stuckUntil {
+            stuckUntil = now + time.spread(min(.seconds(60), .seconds(5 << min(stuckRounds, 4))))
+            stuckRounds += 1
+        }
+        stuck += busy
+        logger.error(
+            "results wait for rows that somebody else keeps locked: see pg_stat_activity",
+            metadata: [
+                "count": "\(stuck.count)",
+                "subscriptions":
+                    "\(stuck.prefix(5).map { "\($0.subscription.value)" }.joined(separator: ", "))",
+            ])
     }
 
     private func giveBackAll() async {

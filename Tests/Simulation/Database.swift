@@ -408,6 +408,7 @@ extension Verdict {
         case .stale: 2
         case .contradiction: 3
         case .rejected: 4
+        case .busy: 5
         }
     }
 }

@@ -13,7 +13,7 @@ extension Database {
         case .repeated: return world.note(.verdictRepeated, subscription, "")
         case .stale: return world.note(.verdictStale, subscription, "")
         case .contradiction: return world.note(.verdictContradiction, subscription, "")
-        case .rejected: return
+        case .rejected, .busy: return
         }
         switch transition.attempt {
         case .approved:

@@ -33,6 +33,7 @@ package actor MemoryStore: Store {
     private var claimError: StoreError?
     private var recordError: StoreError?
     private var rejected: Set<SubscriptionID> = []
+    private var locked: Set<SubscriptionID> = []
     private var claimHook: (@Sendable () async -> Void)?
 
     package init(now: Instant = Instant(microseconds: 1_800_000_000_000_000)) {
@@ -77,6 +78,14 @@ package actor MemoryStore: Store {
     package func pause(_ reason: String?) { ledger.pausedReason = reason }
     /// Every record of this row is rejected.
     package func reject(_ id: Int64) { rejected.insert(SubscriptionID(id)) }
+    /// Somebody else has this row's lock, or gives it back.
+    package func lock(_ id: Int64, _ isLocked: Bool = true) {
+        if isLocked {
+            locked.insert(SubscriptionID(id))
+        } else {
+            locked.remove(SubscriptionID(id))
+        }
+    }
     /// Runs after every claim's rows are locked and before it is answered.
     package func onClaim(_ hook: (@Sendable () async -> Void)?) { claimHook = hook }
 
@@ -129,6 +138,7 @@ package actor MemoryStore: Store {
     /// One alone, as the halving of a failing batch ends.
     private func apply(_ transition: Transition) -> Verdict {
         if rejected.contains(transition.subscription) { return .rejected }
+        if locked.contains(transition.subscription) { return .busy }
         let before = ledger
         do {
             return try ledger.record([transition], by: Self.worker, at: clocks)[0]

@@ -133,6 +133,47 @@ struct RecorderTests {
         #expect(bench.status.inFlight == 0)
     }
 
+    @Test func aLockedRowIsTriedAgainAloneAndKeepsItsSlot() async throws {
+        let bench = Bench()
+        await bench.store.addDue(1...3)
+        await bench.store.lock(2)
+        try await bench.queueApprovals()
+        try await bench.running {
+            // 5 s doubling, of which the dice take three quarters.
+            for milliseconds in [3_750, 7_500] {
+                await bench.clock.untilSomebodySleeps(for: .milliseconds(milliseconds))
+                #expect(bench.status.inFlight == 1)
+                #expect(bench.status.read { $0.recordTrouble } == nil)
+                bench.clock.advance(by: .milliseconds(milliseconds))
+            }
+            await bench.clock.untilSomebodySleeps(for: .milliseconds(15_000))
+            await bench.store.lock(2, false)
+            bench.clock.advance(by: .milliseconds(15_000))
+            await bench.store.written.reaches(6)
+        }
+        for id in Int64(1)...3 { #expect(await bench.store[id]?.charges.first?.state == .paid) }
+        #expect(await bench.store.recorded.map(\.count) == [3, 1, 1, 1])
+        #expect(bench.status.inFlight == 0)
+    }
+
+    @Test func aLockedRowStopsNeitherClaimsNorOtherRecords() async throws {
+        let rig = Rig()
+        await rig.store.addDue(1...1)
+        await rig.store.lock(1)
+        try await rig.running {
+            await rig.store.written.reaches(1)
+            await rig.store.addDue(2...4)
+            rig.service.wake()
+            await rig.store.written.reaches(4)
+            #expect(rig.service.health().reason == nil)
+            await rig.store.lock(1, false)
+            await rig.clock.untilSomebodySleeps(for: .milliseconds(3_750))
+            rig.clock.advance(by: .milliseconds(3_750))
+            await rig.store.written.reaches(5)
+        }
+        for id in Int64(1)...4 { #expect(await rig.store[id]?.charges.first?.state == .paid) }
+    }
+
     @Test func aContradictionIsAnError() async throws {
         let bench = Bench()
         await bench.store.addDue(1...1)
