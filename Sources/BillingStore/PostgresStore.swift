@@ -172,7 +172,7 @@ extension PostgresStore {
             return claim
         }
         let isDayOver = limits.won.map { $0 < 100 } ?? false
-        let locked = try connection.query(ClaimSQL.lock(limit: limit, onlyOpen: isDayOver))
+        let locked = try connection.query(ClaimSQL.lock(limit: limit, withoutMoney: isDayOver))
         let ids = try Self.together(locked)
         do {
             if !ids.isEmpty { try take(ids, identity, connection, &limits, &claim) }
@@ -180,7 +180,7 @@ extension PostgresStore {
             throw RowFailure(subscription: ids[0], underlying: error)
         }
         if limits.leftOutForWon > 0, locked.count == limit {
-            try takeOpen(limit: limit, identity, connection, &limits, &claim)
+            try takeFree(limit: limit, identity, connection, &limits, &claim)
         }
         if isDayOver || limits.leftOutForWon > 0 {
             // Those that fit went; the rest waits for tomorrow or for the operator.
@@ -197,13 +197,13 @@ extension PostgresStore {
         return claim
     }
 
-    /// Rows that wait for tomorrow's won filled the claim: open attempts do not wait behind them.
-    private static func takeOpen(
+    /// Rows that wait for tomorrow's won filled the claim: what needs no money does not wait behind them.
+    private static func takeFree(
         limit: Int, _ identity: Identity, _ connection: isolated PostgresConnection,
         _ limits: inout ClaimLimits, _ claim: inout Claim
     ) throws {
         let free = limit - claim.work.count - claim.local.count
-        let locked = try connection.query(ClaimSQL.lock(limit: free, onlyOpen: true))
+        let locked = try connection.query(ClaimSQL.lock(limit: free, withoutMoney: true))
         let ids = try Self.together(locked)
         do {
             if !ids.isEmpty { try take(ids, identity, connection, &limits, &claim) }

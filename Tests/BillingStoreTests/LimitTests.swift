@@ -93,6 +93,31 @@ import Testing
         await store.close()
     }
 
+    /// A charge whose period is over ends, and a cancelled one, however many wait for tomorrow.
+    @Test(arguments: [
+        "UPDATE billing.settings SET clock_offset = '32 days'",
+        "SELECT billing.cancel(1, 'now'); UPDATE billing.settings SET clock_offset = '2 hours'",
+    ])
+    func whatTakesNoMoneyDoesNotWaitForTomorrow(_ change: String) async throws {
+        let shop = try await Shop.open()
+        let (subscription, charge) = try await shop.pastDue()
+        let store = try await Self.store(shop)
+        try await shop.run(change)
+        try await Self.subscribe(shop, times: 3)
+        try await shop.run(
+            """
+            UPDATE billing.settings SET max_won_per_day = 9900 + 5000;
+            UPDATE billing.subscriptions SET next_charge_at = billing.now() - interval '1 day'
+            WHERE subscription_id <> \(subscription);
+            UPDATE billing.subscriptions SET next_charge_at = billing.now() - interval '1 minute'
+            WHERE subscription_id = \(subscription)
+            """)
+        let claim = try await store.claim(limit: 2)
+        #expect(claim.work.contains { $0.charge == ChargeID(charge) })
+        #expect(claim.pausedReason?.contains("max_won_per_day") == true)
+        await store.close()
+    }
+
     @Test func requestsOfAMinuteAreABudgetForTheFleet() async throws {
         let shop = try await Shop.open()
         try await Self.subscribe(shop, times: 30)

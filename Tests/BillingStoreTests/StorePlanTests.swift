@@ -34,9 +34,9 @@ extension StoreTests {
             // settle on a plan for any limit.
             let worker = try await stage.database.connect(as: .worker)
             try await worker.execute(
-                script: "PREPARE claim (boolean, bigint) AS \(ClaimSQL.lock(limit: 500).text)")
-            for _ in 1...10 { try await worker.execute(script: "EXECUTE claim (false, 500)") }
-            let explain = "EXPLAIN (ANALYZE, COSTS OFF) EXECUTE claim (false, 500)"
+                script: "PREPARE claim (bigint) AS \(ClaimSQL.lock(limit: 500).text)")
+            for _ in 1...10 { try await worker.execute(script: "EXECUTE claim (500)") }
+            let explain = "EXPLAIN (ANALYZE, COSTS OFF) EXECUTE claim (500)"
             let plan = try await worker.execute(script: explain)
                 .map { try $0.string("QUERY PLAN") }.joined(separator: "\n")
             // One plan for all values, as a pooler or a driver that prepares would have it.
@@ -46,7 +46,7 @@ extension StoreTests {
             #expect(generic.contains("Index Scan using subscriptions_due"), "\(generic)")
             try await worker.execute(script: "RESET plan_cache_mode")
             let clock = ContinuousClock.now
-            let rows = try await worker.execute(script: "EXECUTE claim (false, 500)")
+            let rows = try await worker.execute(script: "EXECUTE claim (500)")
             let took = ContinuousClock.now - clock
             await worker.close()
             print(

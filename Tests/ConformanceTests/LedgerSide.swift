@@ -48,9 +48,10 @@ struct LedgerSide {
     /// are due at the same instant the claim is free to choose: here it takes all or none of them.
     func settled(_ operation: Operation) -> Operation? {
         guard case .claim(let worker, let asked) = operation else { return operation }
-        func due(_ onlyOpen: Bool) -> [Instant] {
+        func due(_ withoutMoney: Bool) -> [Instant] {
             ledger.subscriptions.filter {
-                ($0.leaseUntil ?? clocks.real) <= clocks.real && ($0.attemptOpen || !onlyOpen)
+                ($0.leaseUntil ?? clocks.real) <= clocks.real
+                    && (!withoutMoney || ledger.needsNoMoney($0, clocks.business))
             }.compactMap(\.nextChargeAt).filter { $0 <= clocks.business }.sorted()
         }
         let isPoisoned = ledger.subscriptions.contains { $0.claims >= 3 }

@@ -22,13 +22,13 @@ extension Ledger {
             claim.wake = wait
             return claim
         }
-        let locked = due(limit: limit, onlyOpen: allowance.isDayOver, at: clocks)
+        let locked = due(limit: limit, withoutMoney: allowance.isDayOver, at: clocks)
         let ids = together(locked)
         for id in ids.sorted() { try take(id, worker, at: clocks, &allowance, &claim) }
         if allowance.leftOutForWon > 0, locked.count == limit {
-            // Open attempts do not wait behind rows that wait for tomorrow's won.
+            // What needs no money does not wait behind rows that wait for tomorrow's won.
             let free = limit - claim.work.count - claim.local.count
-            let open = together(due(limit: free, onlyOpen: true, at: clocks))
+            let open = together(due(limit: free, withoutMoney: true, at: clocks))
             allowance.used = [:]
             for id in open.sorted() { try take(id, worker, at: clocks, &allowance, &claim) }
         }
@@ -79,17 +79,30 @@ extension Ledger {
         }.min()
     }
 
-    private func due(limit: Int, onlyOpen: Bool, at clocks: Clocks) -> [Int64] {
+    private func due(limit: Int, withoutMoney: Bool, at clocks: Clocks) -> [Int64] {
         var rows: [(Instant, Int64)] = []
         for row in subscriptions {
             guard let next = row.nextChargeAt, next <= clocks.business,
                 row.leaseUntil.map({ $0 <= clocks.real }) ?? true,
-                row.attemptOpen || !onlyOpen
+                !withoutMoney || needsNoMoney(row, clocks.business)
             else { continue }
             rows.append((next, row.id))
         }
         rows.sort { $0 < $1 }
         return rows.prefix(limit).map(\.1)
+    }
+
+    /// `ClaimSQL.needsNoMoney`.
+    package func needsNoMoney(_ row: Subscription, _ now: Instant) -> Bool {
+        if row.attemptOpen { return true }
+        if let cancelAt = row.cancelAt, cancelAt <= now,
+            row.openCharge != nil || cancelAt <= row.periodAt
+        {
+            return true
+        }
+        guard let charge = row.openCharge.map({ self[charge: $0] }), !charge.attempts.isEmpty
+        else { return false }
+        return charge.end <= now || charge.declines > plans[row.plan].dunning.count
     }
 
     private func together(_ locked: [Int64]) -> [Int64] {
