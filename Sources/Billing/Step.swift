@@ -79,14 +79,17 @@ package struct Step: Hashable, Sendable {
         if let problem = row.problem { return hold(problem) }
         // Opened only to be held, by a claim whose record was lost: its terms are none.
         if charge.terms.orderName == "?" { return hold("the row made no sense when it fell due") }
-        if row.periodEnd <= row.now, row.catchUp != .each || row.card == nil {
-            if let card = row.card, keyWait(row, card) != nil {
+        if row.periodEnd <= row.now, row.catchUp == .latest || row.card == nil {
+            // No card to the end ends the agreement; one that came, or was free again, too late does
+            // not.
+            if let card = row.card, row.state != .active || keyWait(row, card) != nil {
                 return local(.failed(.superseded), standing: .pastDue, next: .advance)
             }
             return row.state == .active
                 ? local(.skipped(.missed), next: .advance)
                 : local(.failed(.noCard), standing: .exhausted, next: .advance)
         }
+        // A missed period of a plan that holds is open because a person released it.
         return Self.charge(row, terms: charge.terms, opens: false, numbers)
     }
 

@@ -129,6 +129,34 @@ struct StepTests {
             row().with(nil) {
                 $0.now = $0.periodEnd
                 $0.state = .suspended
+            }, .write(.failed(.superseded), .pastDue, .advance)
+        ),
+        (
+            row().with(nil) {
+                $0.now = $0.periodEnd
+                $0.state = .suspended
+                $0.card = nil
+            }, .write(.failed(.noCard), .exhausted, .advance)
+        ),
+        (
+            row().with(nil) {
+                $0.now = $0.periodEnd
+                $0.catchUp = .hold
+            }, .send(1, isRepeat: false, earlier: 0, opensAttempt: true)
+        ),
+        (
+            row().with(nil) {
+                $0.now = $0.periodEnd
+                $0.catchUp = .hold
+                $0.state = .pastDue
+            }, .send(1, isRepeat: false, earlier: 0, opensAttempt: true)
+        ),
+        (
+            row().with(nil) {
+                $0.now = $0.periodEnd
+                $0.catchUp = .hold
+                $0.state = .pastDue
+                $0.card = nil
             }, .write(.failed(.noCard), .exhausted, .advance)
         ),
         (
