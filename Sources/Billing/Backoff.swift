@@ -17,9 +17,11 @@ package enum Backoff {
         spread(base: 5, cap: 600, tries: tries, jitter: jitter)
     }
 
-    /// Wait before a new name after the refusal of attempt `number`: 1 min doubling to 1 h.
+    /// Wait before a new name after the refusal of attempt `number`: 1 min doubling to 1 h, and 6 h from
+    /// the tenth on: an outage of a day must not use up the twenty names that a charge can have.
     package static func refused(number: Int, jitter: Double) -> Duration {
-        spread(base: 60, cap: 3_600, tries: number - 1, jitter: jitter)
+        if number >= 10 { return spread(base: 21_600, cap: 21_600, tries: 0, jitter: jitter) }
+        return spread(base: 60, cap: 3_600, tries: number - 1, jitter: jitter)
     }
 
     /// Wait before a day that could not be compared is tried again, after `failures` in a row: 5 min,

@@ -18,10 +18,16 @@ struct BackoffTests {
         #expect(Backoff.notSent(tries: tries, jitter: -9) == .seconds(seconds) / 2)
     }
 
-    @Test(arguments: zip([1, 2, 6, 7, 20], [60, 120, 1_920, 3_600, 3_600]))
+    @Test(arguments: zip([1, 2, 6, 7, 9, 10, 20], [60, 120, 1_920, 3_600, 3_600, 21_600, 21_600]))
     func refusedAttemptsWaitHalfToAllOfAStep(_ number: Int, _ seconds: Int) {
         #expect(Backoff.refused(number: number, jitter: 0) == .seconds(seconds) / 2)
         #expect(Backoff.refused(number: number, jitter: 1) == .seconds(seconds))
+    }
+
+    /// Whatever the dice say: a charge is not out of names while the provider is away for a day.
+    @Test func twentyNamesOutlastAnOutageOfADay() {
+        let whole = (1..<20).reduce(Duration.zero) { $0 + Backoff.refused(number: $1, jitter: 0) }
+        #expect(whole > .seconds(86_400))
     }
 }
 
