@@ -1858,7 +1858,9 @@ CREATE OR REPLACE FUNCTION billing.identity() RETURNS text
         || '/' || 'billing.settings'::regclass::oid
     $$;
 COMMENT ON FUNCTION billing.identity() IS
-    'System identifier, timeline, database and table: a failover, clone or restore changes it.';
+    'System identifier, timeline, database and table: a failover, clone or restore changes it. A '
+    'restored snapshot of its volume or machine does not: set settings.paused before, and run '
+    'billingd adopt-database --restored afterwards.';
 
 CREATE OR REPLACE FUNCTION billing.bind_worker(fingerprint text) RETURNS void
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -4,7 +4,10 @@ import Postgres
 /// The statements of a claim, in the order in which one short transaction runs them.
 enum ClaimSQL {
     /// What decides whether this worker may claim at all, read inside the claim.
-    static func permission(fingerprint: String, mode: String, schemaVersion: Int) -> PostgresQuery {
+    /// `seen`: how far the database had come when it last took something from this worker.
+    static func permission(
+        fingerprint: String, mode: String, schemaVersion: Int, seen: SeenPosition? = nil
+    ) -> PostgresQuery {
         """
         SELECT
             CASE
@@ -18,7 +21,14 @@ enum ClaimSQL {
                 WHEN s.database_identity IS DISTINCT FROM billing.identity() THEN
                     'this database is a clone, a restore or a promoted standby that nobody vouched '
                     || 'for: when no other copy is charged, run SELECT billing.adopt_database(why)'
+                WHEN extract(epoch FROM s.adopted_at)::text IS NOT DISTINCT FROM \(seen?.adopted)
+                    AND pg_current_wal_insert_lsn() < \(seen?.log)::pg_lsn THEN
+                    'this database was set back to before what this worker wrote to it: a snapshot '
+                    || 'was restored; when no other copy is charged, run billingd adopt-database '
+                    || '--restored'
             END AS refusal,
+            CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn()::text END AS log,
+            extract(epoch FROM s.adopted_at)::text AS adopted,
             CASE
                 WHEN s.paused THEN coalesce(s.paused_reason, 'settings.paused is true')
                 WHEN s.adopted_at + s.late_bound > now() THEN
@@ -51,20 +61,10 @@ enum ClaimSQL {
           \(sql: withoutMoney ? needsNoMoney : "")
         ORDER BY s.next_charge_at
         LIMIT \(limit)
-        FOR NO KEY UPDATE SKIP LOCKED
-        """
-    }
-
-    /// Locks one row, if it is still due and nobody else holds it.
-    static func lock(_ subscription: Int64) -> PostgresQuery {
-        """
-        SELECT subscription_id
-        FROM billing.subscriptions
-        WHERE subscription_id = \(subscription) AND next_charge_at <= (SELECT billing.now())
-          AND (lease_until IS NULL OR lease_until <= now())
         FOR NO KEY UPDATE OF s SKIP LOCKED
         """
     }
+
     private static let needsNoMoney: StaticString = """
         AND (s.attempt_open
              OR s.cancel_at <= (SELECT billing.now())
@@ -76,6 +76,16 @@ enum ClaimSQL {
                        OR c.declines > coalesce(cardinality(p.dunning), 0))))
         """
 
+    /// Locks one row, if it is still due and nobody else holds it.
+    static func lock(_ subscription: Int64) -> PostgresQuery {
+        """
+        SELECT subscription_id
+        FROM billing.subscriptions
+        WHERE subscription_id = \(subscription) AND next_charge_at <= (SELECT billing.now())
+          AND (lease_until IS NULL OR lease_until <= now())
+        FOR NO KEY UPDATE SKIP LOCKED
+        """
+    }
 
     /// All that the steps of the locked rows depend on. A statement of its own: its snapshot is
     /// taken after the locks, so that it sees every record that released them.

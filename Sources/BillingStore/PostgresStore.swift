@@ -39,6 +39,7 @@ package struct PostgresStore: Store {
     private let records: PostgresSession
     private let reports: PostgresSession
     private let log: Logger
+    let seen = SeenPositions()
 
     package init(
         _ configuration: PostgresConfiguration, identity: Identity, log: Logger
@@ -140,28 +141,47 @@ package struct PostgresStore: Store {
 
 extension PostgresStore {
     private func claimOnce(limit: Int) async throws(StoreError) -> Claim {
+        try await translate { () async throws -> Claim in try await claimCommitted(limit: limit) }
+    }
+
+    /// One claim, committed.
+    private func claimCommitted(limit: Int) async throws -> Claim {
         let identity = identity
-        return try await translate { () async throws -> Claim in
-            try await claims.withConnection { connection in
-                try connection.transaction { connection in
-                    try Self.claim(limit: limit, identity, connection)
-                }
+        let seen = seen.current
+        let (claim, position) = try await claims.withConnection { connection in
+            try connection.transaction { connection in
+                try Self.claim(limit: limit, identity, seen, connection)
             }
         }
+        // Only what was committed and acknowledged is sure to outlive a crash of the server.
+        if let position, !claim.work.isEmpty || !claim.local.isEmpty { self.seen.set(position) }
+        return claim
     }
 
     /// Runs inside one transaction, on the connection's own thread: nothing else can come between.
     private static func claim(
-        limit: Int, _ identity: Identity, _ connection: isolated PostgresConnection
-    ) throws -> Claim {
+        limit: Int, _ identity: Identity, _ seen: SeenPosition?,
+        _ connection: isolated PostgresConnection
+    ) throws -> (Claim, SeenPosition?) {
         let permission = try connection.query(
             ClaimSQL.permission(
                 fingerprint: identity.fingerprint, mode: identity.mode,
-                schemaVersion: schemaVersion))
+                schemaVersion: schemaVersion, seen: seen))
         guard let settings = permission.first else {
             throw StoreError.refused("billing.settings is empty: apply schema.sql")
         }
         if let refusal = try settings.stringOrNil("refusal") { throw StoreError.refused(refusal) }
+        let adopted = try settings.stringOrNil("adopted")
+        let position = try settings.stringOrNil("log").map {
+            SeenPosition(log: $0, adopted: adopted)
+        }
+        return (try claim(limit: limit, settings, identity, connection), position)
+    }
+
+    private static func claim(
+        limit: Int, _ settings: PostgresRow, _ identity: Identity,
+        _ connection: isolated PostgresConnection
+    ) throws -> Claim {
         var claim = Claim(numbers: try settings.fleetNumbers())
         claim.pausedReason = try settings.stringOrNil("paused")
         if claim.pausedReason != nil { return claim }
@@ -310,14 +330,9 @@ extension PostgresStore {
 
     /// Claims one row, or sets it aside if it breaks its claim. False: nothing is due.
     private func claimAlone(into whole: inout Claim) async throws(StoreError) -> Bool {
-        let identity = identity
         let one: Claim
         do {
-            one = try await claims.withConnection { connection in
-                try connection.transaction { connection in
-                    try Self.claim(limit: 1, identity, connection)
-                }
-            }
+            one = try await claimCommitted(limit: 1)
         } catch let failure as RowFailure {
             guard case .failed(let reason) = Self.sorted(failure) else {
                 throw Self.sorted(failure)
@@ -484,9 +499,10 @@ extension PostgresStore {
     }
 
     /// SQLSTATE classes of a server that cannot now: a transaction left behind (25), a statement that
-    /// a pooler lost (26), no room (53), objects in use (55), somebody's hand (57), disks (58), damage
-    /// (XX), a transaction that could not go on (40), a standby (0A).
-    private static let passing = ["25", "26", "40", "53", "55", "57", "58", "XX", "0A"]
+    /// a pooler lost (26), no room (53), a limit of the server, such as a full queue of notifications
+    /// at COMMIT (54), objects in use (55), somebody's hand (57), disks (58), damage (XX), a
+    /// transaction that could not go on (40), a standby (0A).
+    private static let passing = ["25", "26", "40", "53", "54", "55", "57", "58", "XX", "0A"]
     /// Rights (28, 42) and schema (3D, 3F): the same for every row.
     private static let systemic = ["28", "3D", "3F", "42"]
 }

@@ -15,6 +15,10 @@ struct AdoptDatabaseCommand: AsyncParsableCommand {
             and then, for as long as the database may have lost, look every name up before it is \
             sent. Needs a database role in billing_admin; who did it and why is noted in the ledger.
 
+            A restored snapshot of a volume or a machine looks like the database that was charged \
+            before. Only workers that ran all the time notice, and stop. So set settings.paused before \
+            you restore one, adopt it with --restored, and end the pause.
+
             Exit 0: adopted, or nothing had changed; 1: not adopted, or the database fails; 64: bad \
             usage.
             """)
@@ -28,6 +32,9 @@ struct AdoptDatabaseCommand: AsyncParsableCommand {
             lag, for a restore the time since the backup. (default: 25 hours)
             """)
     var lost = "25 hours"
+
+    @Flag(help: "Adopt it though nothing shows that it changed: a snapshot was restored.")
+    var restored = false
 
     @Flag(help: "Do not ask.")
     var yes = false
@@ -44,7 +51,7 @@ struct AdoptDatabaseCommand: AsyncParsableCommand {
                         + "nothing to adopt")
             }
             let changes = bound.changes(to: before.present)
-            guard !changes.isEmpty else {
+            guard restored || !changes.isEmpty else {
                 print(
                     "This is the database that was charged before (\(bound.text)): nothing to adopt."
                 )
@@ -53,12 +60,16 @@ struct AdoptDatabaseCommand: AsyncParsableCommand {
                 }
                 return
             }
-            print("This is not the database that was charged before:")
-            for change in changes { print("  \(change)") }
+            if changes.isEmpty {
+                print("By its looks this is the database that was charged before (\(bound.text)).")
+            } else {
+                print("This is not the database that was charged before:")
+                for change in changes { print("  \(change)") }
+            }
             print(
                 """
-                Workers charge nothing until somebody vouches for it. Vouch only if no other copy is \
-                being charged: two that are charge every customer twice.
+                Vouch for it only if no other copy is being charged: two that are charge every \
+                customer twice. Workers that see that it changed charge nothing until then.
                 """)
             if before.liveWorkers > 0 {
                 print("\(before.liveWorkers) workers are connected to this copy and wait.")

@@ -74,6 +74,18 @@ extension ProcessTests {
             #expect(blank.errors.contains("why: say why"), "\(blank.errors)")
         }
 
+        @Test func aSnapshotThatLooksLikeTheOldDatabaseIsAdoptedAllTheSame() async throws {
+            let stage = try await Stage()
+            #expect(try await stage.billingd(["once"]).status == 0)
+            let done = try await hand(
+                stage, ["adopt-database", "--why", "the disk was restored", "--restored", "--yes"])
+            #expect(done.status == 0, "\(done.errors)")
+            #expect(done.output.contains("Workers wait 10 minutes"), "\(done.output)")
+            #expect(
+                try await stage.count("billing.settings WHERE look_first_until > now() + '1 day'")
+                    == 1)
+        }
+
         @Test func aCloneIsAdoptedOnlyWhenConfirmed() async throws {
             let stage = try await Stage()
             let none = try await hand(stage, ["adopt-database", "--why", "w"])
