@@ -38,6 +38,7 @@ package struct Ledger: Sendable {
         package var id: Int64
         package var customer: Int
         package var key: BillingKey
+        package var createdAt: Instant
         package var state = State.active
         /// The code that killed it.
         package var deadCode: String?

@@ -136,7 +136,7 @@ extension Ledger {
         let end =
             row.openCharge.map { self[charge: $0].end }
             ?? cycle.start(from: anchorAt, row.periodIndex + 1 - anchorIndex)
-        let due = read(row, plan, end: end, at: clocks)
+        let due = read(row, plan, end: end, at: clocks, allowance.newCards)
         let step = Step.decide(due, numbers)
         guard admits(step, &allowance, clocks.business) else { return }
         var request: AttemptRequest?
@@ -167,7 +167,7 @@ extension Ledger {
     }
 
     private func read(
-        _ row: Subscription, _ plan: Plan, end: Instant, at clocks: Clocks
+        _ row: Subscription, _ plan: Plan, end: Instant, at clocks: Clocks, _ newCards: Set<Int64>
     ) -> DueSubscription {
         let amount = row.amount ?? plan.amount
         return DueSubscription(
@@ -182,7 +182,8 @@ extension Ledger {
             catchUp: plan.catchUp, dunningSteps: plan.dunning.count,
             card: card(of: row).map {
                 DueSubscription.Card(
-                    id: $0.id, billingKey: $0.key, freeAt: keyIsFree($0.id, clocks.business))
+                    id: $0.id, billingKey: $0.key, freeAt: keyIsFree($0.id, clocks.business),
+                    isNew: newCards.contains($0.id))
             },
             looksFirst: lookFirstUntil.map { $0 > clocks.real } ?? false,
             charge: row.openCharge.map { read(self[charge: $0], at: clocks) })

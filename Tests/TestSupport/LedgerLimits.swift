@@ -28,6 +28,8 @@ extension Ledger {
         var leftOutForRequests = 0
         /// Of the budgets of declines, by billing key: `KeyBudget`.
         var used: [Int64: Int] = [:]
+        /// Cards made minutes ago of which nothing was tried before this claim.
+        var newCards: Set<Int64> = []
 
         var isDayOver: Bool { won.map { $0 < 100 } ?? false }
     }
@@ -35,6 +37,13 @@ extension Ledger {
     /// Fills the budget up and says what is left.
     mutating func allowance(at clocks: Clocks) -> Allowance {
         var allowance = Allowance()
+        allowance.newCards = Set(
+            cards.filter { card in
+                card.createdAt + .seconds(600) > clocks.business
+                    && keyEnds(card.id, clocks.business).allSatisfy {
+                        $0 + FleetNumbers.keyWindow <= clocks.business
+                    }
+            }.map(\.id))
         if let cap = limits.wonPerDay {
             let day = Self.midnight(before: clocks.business)
             let spent = charges.flatMap(\.attempts)

@@ -19,7 +19,7 @@ extension Ledger {
     package mutating func addCard(customer: Int, clock: Instant) -> Int64 {
         let id = Int64(cards.count + 1)
         let key = cardSeries == 1 ? "card\(id)" : "card\(id)-\(cardSeries)"
-        cards.append(Card(id: id, customer: customer, key: BillingKey(key)))
+        cards.append(Card(id: id, customer: customer, key: BillingKey(key), createdAt: clock))
         for row in subscriptions where row.customer == customer {
             guard row.state == .pastDue || row.state == .suspended, row.card == nil,
                 let charge = row.openCharge,

@@ -38,7 +38,8 @@ extension ProcessTests {
             let worker = try await stage.worker(["--poll-interval", "60"])
             let delays = try await delays(stage, customers)
             print("COMMIT to execution: median \(delays[15]), of 30 the worst \(delays[29])")
-            #expect(delays[15] < .milliseconds(50))
+            // A busy machine's time: without hints it would be half a minute.
+            #expect(delays[15] < .milliseconds(500))
             #expect(delays[29] < .seconds(5), "a hint was lost")
             worker.kill(SIGTERM)
             #expect(await worker.ended() == 0)
