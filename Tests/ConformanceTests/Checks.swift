@@ -123,9 +123,9 @@ enum Plan {
             """)
         let worker = try await database.connect(as: .worker)
         let text = mistake(ClaimSQL.lock(limit: 500).text)
-        try await worker.execute(script: "PREPARE claim (boolean, bigint) AS \(text)")
+        try await worker.execute(script: "PREPARE claim (bigint) AS \(text)")
         let plan = try await worker.execute(
-            script: "EXPLAIN (ANALYZE, COSTS OFF) EXECUTE claim (false, 500)"
+            script: "EXPLAIN (ANALYZE, COSTS OFF) EXECUTE claim (500)"
         ).map { try $0.string("QUERY PLAN") }.joined(separator: "\n")
         await worker.close()
         let isBounded = plan.contains("Index Cond: (next_charge_at <= ")

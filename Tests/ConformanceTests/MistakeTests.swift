@@ -50,7 +50,7 @@ struct Mistake: Sendable, CustomTestStringConvertible {
             name: "plain SELECT after a cut", statement: (lockOfRecord, "ORDER BY subscription_id"),
             check: .interleaving(.inFlight, record(.approved), record(.approved))),
         Mistake(
-            name: "reads of unlocked rows", statement: ("FOR NO KEY UPDATE SKIP LOCKED", ""),
+            name: "reads of unlocked rows", statement: ("FOR NO KEY UPDATE OF s SKIP LOCKED", ""),
             check: .interleaving(
                 .due, .claim(worker: 1, limit: 10), .claim(worker: 2, limit: 10))),
         Mistake(
