@@ -45,7 +45,7 @@ package struct Step: Hashable, Sendable {
         if row.periodEnd <= row.now {
             switch row.catchUp {
             case .latest: return local(.skipped(.missed), next: .advance, opens: true)
-            case .hold: return hold("missed: the period went by uncharged", opens: true)
+            case .hold: return hold(missed, opens: true)
             case .each: break
             }
         }
@@ -79,7 +79,12 @@ package struct Step: Hashable, Sendable {
         if let problem = row.problem { return hold(problem) }
         // Opened only to be held, by a claim whose record was lost: its terms are none.
         if charge.terms.orderName == "?" { return hold("the row made no sense when it fell due") }
-        if row.periodEnd <= row.now, row.catchUp == .latest || row.card == nil {
+        // The claim that opened it to hold it was lost: nobody has looked.
+        let isOver = row.periodEnd <= row.now
+        if isOver, row.catchUp == .hold, row.silentClaims > 1 { return hold(missed) }
+        let isTooLate =
+            row.catchUp == .latest || row.catchUp == .hold && row.state == .suspended
+        if isOver, isTooLate || row.card == nil {
             // No card to the end ends the agreement; one that came, or was free again, too late does
             // not.
             if let card = row.card, row.state != .active || keyWait(row, card) != nil {
@@ -230,6 +235,8 @@ package struct Step: Hashable, Sendable {
             OrderID(prefix: row.orderPrefix, period: row.periodIndex, attempt: $0)
         }
     }
+
+    private static let missed = "missed: the period went by uncharged"
 
     private static func poison(_ row: DueSubscription) -> String {
         "claimed \(row.silentClaims - 1) times without any result: it may be what stops the workers"

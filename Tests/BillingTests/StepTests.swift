@@ -155,6 +155,20 @@ struct StepTests {
             row().with(nil) {
                 $0.now = $0.periodEnd
                 $0.catchUp = .hold
+                $0.silentClaims = 2
+            }, .hold
+        ),
+        (
+            row().with(nil) {
+                $0.now = $0.periodEnd
+                $0.catchUp = .hold
+                $0.state = .suspended
+            }, .write(.failed(.superseded), .pastDue, .advance)
+        ),
+        (
+            row().with(nil) {
+                $0.now = $0.periodEnd
+                $0.catchUp = .hold
                 $0.state = .pastDue
                 $0.card = nil
             }, .write(.failed(.noCard), .exhausted, .advance)
