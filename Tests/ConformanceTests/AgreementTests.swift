@@ -53,7 +53,15 @@ struct AgreementTests {
         _ seed: UInt64, _ conformance: Conformance, _ coverage: inout Coverage
     ) async throws {
         let list = Operation.list(seed: seed, count: length)
-        guard let difference = try await conformance.difference(list, &coverage) else { return }
+        guard try await conformance.difference(list, &coverage) != nil else { return }
+        // The database's clock runs while statements do, and the budget of requests with it: on a
+        // machine that stands still for a second a tenth of a request comes of that. A difference of
+        // the rules is there every time.
+        var again = Coverage()
+        guard let difference = try await conformance.difference(list, &again) else {
+            print("seed \(seed): a difference that did not come again")
+            return
+        }
         let (short, found) = try await conformance.shrunk(list, difference)
         Issue.record(
             """
