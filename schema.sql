@@ -60,6 +60,7 @@ CREATE TABLE IF NOT EXISTS billing.settings (
     adopted_at timestamptz,
     adopted_reason text,
     look_first_until timestamptz,
+    look_first_before timestamptz,
     request_timeout interval NOT NULL DEFAULT '65 seconds',
     lease interval NOT NULL DEFAULT '4 minutes',
     late_bound interval NOT NULL DEFAULT '10 minutes',
@@ -115,6 +116,9 @@ COMMENT ON COLUMN billing.settings.adopted_reason IS 'Who vouched, and why.';
 COMMENT ON COLUMN billing.settings.look_first_until IS
     'Until then even a first attempt is looked up before it is sent: the database may have '
     'forgotten one of that name. Real clock.';
+COMMENT ON COLUMN billing.settings.look_first_before IS
+    'A period that began before it is looked up before each of its sends for as long as it is open: '
+    'attempts of it may be forgotten, however late its next one is due. Business clock.';
 COMMENT ON COLUMN billing.settings.request_timeout IS
     'Longest one request may take; the provider asks for at least 60 s.';
 COMMENT ON COLUMN billing.settings.lease IS 'How long a claim stands, on the real clock.';
@@ -1894,7 +1898,12 @@ BEGIN
     UPDATE billing.settings
     SET database_identity = billing.identity(), adopted_at = pg_catalog.now(),
         adopted_reason = session_user || ': ' || reason,
-        look_first_until = pg_catalog.now() + late_bound + lost;
+        look_first_until = pg_catalog.now() + late_bound + lost,
+        -- What was forgotten was of a period that had begun by now, on the clock of the periods: this
+        -- stays right when clock_offset moves. late_bound, for which nothing is claimed anyway, is
+        -- what the lost server's clock may have been ahead.
+        look_first_before = CASE WHEN lost = '0' THEN look_first_before
+            ELSE greatest(look_first_before, billing.now() + late_bound) END;
     INSERT INTO billing.events (type, data)
     VALUES ('database.adopted', jsonb_strip_nulls(jsonb_build_object('by', session_user,
             'why', reason, 'from', known, 'to', billing.identity(), 'lost', lost::text)));
@@ -1902,8 +1911,8 @@ END
 $$;
 COMMENT ON FUNCTION billing.adopt_database(text, interval) IS
     'Vouches for a database whose identity changed; use billingd adopt-database, which explains. Only when no other copy is being charged. Claims '
-    'wait late_bound; then, for as long as the database may have lost, every name is looked up '
-    'before it is sent.';
+    'wait late_bound; then, for as long as the database may have lost, and for the periods that had '
+    'begun until they end, every name is looked up before it is sent.';
 
 -- Roles ----------------------------------------------------------------------------------------
 

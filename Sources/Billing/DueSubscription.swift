@@ -36,8 +36,8 @@ package struct DueSubscription: Sendable {
     package var card: Card?
     /// Why the row makes no sense any more, if it does not (a plan gone, an illegal name).
     package var problem: String?
-    /// The database may have forgotten attempts (a failover, a restore): even a name that looks new
-    /// is looked up before it is sent.
+    /// The database may have forgotten attempts of this period (a failover, a restore): even a name
+    /// that looks new is looked up before it is sent.
     package var looksFirst: Bool
     package var charge: OpenCharge?
 

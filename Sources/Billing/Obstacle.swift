@@ -25,8 +25,9 @@ package enum Obstacle: Hashable, Sendable {
     case notSent(code: String?, until: Instant)
     case notDue(until: Instant)
     case nothingPlanned
-    /// The look-ups of a database that may have forgotten attempts, on the real clock.
-    case looksFirst(until: Instant)
+    /// The look-ups of a database that may have forgotten attempts: until an instant of the real
+    /// clock, or, nil, until the period ends.
+    case looksFirst(until: Instant?)
 
     // The fleet.
     case schemaVersion(database: Int, program: Int)
@@ -93,8 +94,9 @@ extension SubscriptionHistory {
         } else {
             found += standing
         }
-        if let until = fleet.lookFirstUntil, fleet.realNow < until, row.nextChargeAt != nil {
-            found.append(.looksFirst(until: until))
+        if row.nextChargeAt != nil, fleet.looksFirst(due.periodStart, at: fleet.now) {
+            let isOfPeriod = fleet.looksFirst(due.periodStart, at: due.periodEnd)
+            found.append(.looksFirst(until: isOfPeriod ? nil : fleet.lookFirstUntil))
         }
         return found
     }

@@ -98,8 +98,9 @@ extension Obstacle {
         case .notDue(let until): return "It is not due before \(zone.text(until))."
         case .nothingPlanned: return "Nothing is planned for it."
         case .looksFirst(let until):
-            return "The database may have forgotten attempts: until \(zone.text(until)) every name "
-                + "is looked up before it is sent."
+            let end = until.map { "until \(zone.text($0))" } ?? "until its period ends"
+            return "The database may have forgotten attempts: \(end) every name is looked up "
+                + "before it is sent."
         default: return nil
         }
     }

@@ -21,7 +21,7 @@ extension SubscriptionHistory {
         // A row waits at most for a rest, for the period's end and for a seal.
         while prospects.count < 4 {
             due.now = at
-            due.looksFirst = fleet.lookFirstUntil.map { fleet.real(at) < $0 } ?? false
+            due.looksFirst = fleet.looksFirst(due.periodStart, at: at)
             due.charge?.attempt?.quietOver = row.quietUntil.map { $0 <= fleet.real(at) } ?? true
             let step = Step.decide(due, fleet.numbers)
             prospects.append(Prospect(at: at, step: step))

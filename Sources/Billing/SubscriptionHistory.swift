@@ -46,6 +46,8 @@ package struct SubscriptionHistory: Sendable {
         package var adoptedUntil: Instant?
         /// Real clock: every name is looked up before it is sent.
         package var lookFirstUntil: Instant?
+        /// Business clock: the names of a period that began before are looked up until it ends.
+        package var lookFirstBefore: Instant?
         package var wonPerDay: Int64?
         package var wonLeft: Int64?
         package var requestsPerMinute: Int64?
@@ -78,6 +80,12 @@ package struct SubscriptionHistory: Sendable {
                 self.mode = mode
                 self.fingerprint = fingerprint
             }
+        }
+
+        /// What ``DueSubscription/looksFirst`` is at `instant` for the period that began at `period`.
+        func looksFirst(_ period: Instant, at instant: Instant) -> Bool {
+            if let before = lookFirstBefore, period < before { return true }
+            return lookFirstUntil.map { real(instant) < $0 } ?? false
         }
 
         /// An instant of the real clock on the business clock.

@@ -95,7 +95,8 @@ enum ClaimSQL {
         SELECT
             s.subscription_id, s.lease_no + 1 AS lease_no, s.claims + 1 AS claims, s.state,
             b.clock AS now,
-            (SELECT t.look_first_until > now() FROM billing.settings AS t) IS TRUE AS looks_first,
+            (SELECT t.look_first_until > now() OR s.period_at < t.look_first_before
+             FROM billing.settings AS t) IS TRUE AS looks_first,
             s.cancel_at, s.resumed_at, s.asked_at, s.period_index, s.period_at,
             coalesce(c.period_end, billing.period_start(
                 e.anchor_at, e.cycle, s.period_index + 1 - e.anchor_index, z.time_zone))

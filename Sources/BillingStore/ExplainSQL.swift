@@ -37,7 +37,7 @@ enum ExplainSQL {
                billing.now() AS business_now, now() AS real_now,
                extract(epoch FROM (now() AT TIME ZONE s.time_zone) - (now() AT TIME ZONE 'UTC'))
                    ::bigint AS zone_offset,
-               s.adopted_at + s.late_bound AS adopted_until, s.look_first_until,
+               s.adopted_at + s.late_bound AS adopted_until, s.look_first_until, s.look_first_before,
                s.max_won_per_day, s.max_requests_per_minute, b.requests,
                extract(epoch FROM clock_timestamp() - b.refilled_at)::float8 AS refilled_ago,
                extract(epoch FROM s.request_timeout)::float8 AS request_timeout,

@@ -152,6 +152,7 @@ package struct HistoryReader: Sendable {
         fleet.programSchemaVersion = PostgresStore.schemaVersion
         fleet.adoptedUntil = try row.instant("adopted_until")
         fleet.lookFirstUntil = try row.instant("look_first_until")
+        fleet.lookFirstBefore = try row.instant("look_first_before")
         fleet.wonPerDay = try row.int64OrNil("max_won_per_day")
         if fleet.wonPerDay != nil {
             fleet.wonLeft = try connection.query(LimitSQL.wonLeft()).first?.int64OrNil("won_left")

@@ -81,7 +81,8 @@ struct AdoptDatabaseCommand: AsyncParsableCommand {
                 """
                 Adopted. Workers wait \(words(after.lateBound)) for requests that were sent before; \
                 then every name is looked up before it is sent, until \
-                \(after.lookFirstUntil.map { "\($0)" } ?? "now").
+                \(after.lookFirstUntil.map { "\($0)" } ?? "now"), and those of periods that have \
+                begun until these end.
                 """)
         } catch let refusal as OperatorHand.Refusal {
             throw Failure("\(refusal). Nothing was changed.")

@@ -171,6 +171,10 @@ struct ExplainTests {
             history { $0.fleet.lookFirstUntil = start + hour }, "looks_first",
             ["looked up before it is sent", "until 2027-01-15 18:00:00 +09:00"]
         ),
+        (
+            history { $0.fleet.lookFirstBefore = $0.due.periodStart + hour }, "looks_first",
+            ["looked up before it is sent", "until its period ends"]
+        ),
         (history { $0.fleet.schemaVersion = 2 }, "schema_version", ["version 2, this program 1"]),
         (history { $0.fleet.boundKey = nil }, "no_key_bound", ["no worker ever started"]),
         (
@@ -250,6 +254,7 @@ struct ExplainTests {
         },
         history { $0.row.claims = 2 },
         history { $0.fleet.lookFirstUntil = start },
+        history { $0.fleet.lookFirstBefore = $0.due.periodStart },
         history { $0.fleet.adoptedUntil = start },
         history { $0.fleet.keyInHand = .init(mode: "test", fingerprint: "aaaaaaaaaaaaaaaa") },
         history { $0.fleet.workers.append(.init(id: "f", state: "faulted", seenAgo: .zero)) },
@@ -350,6 +355,10 @@ struct ExplainTests {
                 $0.charge(.open)
                 $0.due.silentClaims = 6
             }, ["held for a person: claimed 5 times without any result"]
+        ),
+        (
+            history { $0.fleet.lookFirstBefore = $0.due.periodStart + hour },
+            ["after 20 order ids of the charge were looked up and none is paid"]
         ),
         (
             history { $0.fleet.lookFirstUntil = start + hour },

@@ -178,7 +178,7 @@ final class Database: @unchecked Sendable {
     func adopt() {
         adoptedIdentity = identity
         ledger.adoptedAt = clocks.real
-        ledger.lookFirstUntil = clocks.real + ledger.numbers.lateBound + .seconds(25 * 3_600)
+        ledger.lookFirst(lost: .seconds(25 * 3_600), at: clocks)
     }
 
     // MARK: Calls

@@ -222,7 +222,7 @@ enum Mutant: String, CaseIterable {
         switch self {
         case .pauseIgnored: ledger.pausedReason = nil
         case .capIgnored: ledger.limits.wonPerDay = nil
-        case .lookFirstSkipped: ledger.lookFirstUntil = nil
+        case .lookFirstSkipped: (ledger.lookFirstUntil, ledger.lookFirstBefore) = (nil, nil)
         case .leaseIgnored:
             for index in ledger.subscriptions.indices {
                 ledger.subscriptions[index].leaseUntil = nil

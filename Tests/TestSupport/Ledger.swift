@@ -125,6 +125,8 @@ package struct Ledger: Sendable {
     package var adoptedAt: Instant?
     /// Until then every name is looked up before it is sent, on the real clock.
     package var lookFirstUntil: Instant?
+    /// The names of a period that began before, on the business clock, are looked up until it ends.
+    package var lookFirstBefore: Instant?
     /// Of the secret key the fleet is bound to.
     package var fingerprint = 1
     package var plans: [Plan] = []

@@ -185,7 +185,8 @@ extension Ledger {
                     id: $0.id, billingKey: $0.key, freeAt: keyIsFree($0.id, clocks.business),
                     isNew: newCards.contains($0.id))
             },
-            looksFirst: lookFirstUntil.map { $0 > clocks.real } ?? false,
+            looksFirst: lookFirstUntil.map { $0 > clocks.real } ?? false
+                || lookFirstBefore.map { row.periodAt < $0 } ?? false,
             charge: row.openCharge.map { read(self[charge: $0], at: clocks) })
     }
 

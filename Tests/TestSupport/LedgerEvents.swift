@@ -29,8 +29,16 @@ extension Ledger {
     /// `billing.adopt_database()`.
     package mutating func adopt(lost: Duration, by user: String, why: String, at clocks: Clocks) {
         adoptedAt = clocks.real
-        lookFirstUntil = clocks.real + numbers.lateBound + lost
+        lookFirst(lost: lost, at: clocks)
         tell("database.adopted", (nil, nil), Event.Data(hold: [user, why, nil]))
+    }
+
+    /// The names that may be forgotten are looked up from now on.
+    package mutating func lookFirst(lost: Duration, at clocks: Clocks) {
+        lookFirstUntil = clocks.real + numbers.lateBound + lost
+        if lost == .zero { return }
+        let begun = clocks.business + numbers.lateBound
+        lookFirstBefore = lookFirstBefore.map { max($0, begun) } ?? begun
     }
 
     mutating func tell(
