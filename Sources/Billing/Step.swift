@@ -14,6 +14,8 @@ package struct Step: Hashable, Sendable {
 
     /// A transition whose charge may still have to be opened.
     package struct Decision: Hashable, Sendable {
+        /// The end of an attempt that never left.
+        package var attempt: Transition.AttemptChange?
         package var chargeChange: Transition.ChargeChange?
         package var standing: Transition.Standing?
         package var next: Transition.Next
@@ -108,6 +110,15 @@ package struct Step: Hashable, Sendable {
             return hold("unresolved: the provider gave no answer that ends the attempt in time")
         }
         let maySend = attempt.sameKey && row.now < attempt.openedAt + numbers.lastSendAge
+        if !attempt.inDoubt, row.isCanceled, row.state != .canceled {
+            // Nobody wants it any more, and nothing of it ever left: it ends unsent. The seal looks once
+            // more before the charge does.
+            let decision = Decision(
+                attempt: .refused(
+                    number: attempt.request.number, Answer(code: "CANCELED_UNSENT")),
+                chargeChange: nil, standing: nil, next: .sealAfterGap)
+            return Step(opensCharge: false, action: .write(decision))
+        }
         if maySend, !attempt.inDoubt || attempt.absent {
             let earlier = names(row, before: attempt.request.number, numbers)
             let task = ProviderTask.send(

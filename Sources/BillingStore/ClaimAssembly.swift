@@ -54,7 +54,8 @@ extension Claim {
             local.append(
                 Transition(
                     subscription: due.id, lease: due.lease, charge: charge,
-                    chargeChange: decision.chargeChange, standing: decision.standing,
+                    attempt: decision.attempt, chargeChange: decision.chargeChange,
+                    standing: decision.standing,
                     next: decision.next))
         case .ask(let task, let opensAttempt):
             // Work always has a charge: it was open, or was opened by this very claim.

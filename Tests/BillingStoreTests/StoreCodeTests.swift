@@ -56,6 +56,28 @@ extension StoreTests {
                     == "t")
         }
 
+        /// Proven not to have left, and nobody wants it any more: nothing is sent.
+        @Test func anUnsentAttemptIsNotSentAfterACancel() async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe()
+            try await stage.record(
+                try await stage.work().after(.notSent(Answer(code: "NOT_CONNECTED"))))
+            try await stage.web("SELECT billing.cancel(1, 'now')")
+            try await stage.pass("1 hour")
+            try await stage.record(try await stage.local())
+            #expect(try await stage.value("SELECT state FROM billing.attempts") == "refused")
+            try await stage.record(try await stage.local())
+            try await stage.pass("1 hour")
+            let seal = try await stage.work()
+            try await stage.record(
+                seal.afterSeal(
+                    seal.earlier.map { ($0, .notFound(.absent)) }, amount: Won(14_900),
+                    reason: .canceled))
+            let story = try await stage.story()
+            #expect(story.hasPrefix("canceled 1, never; failed canceled; 1 refused"), "\(story)")
+            try await stage.expectSound()
+        }
+
         @Test(arguments: [("1 minute", "refused"), ("11 minutes", "declined")])
         func aCardOfMinutesAgoHasOneMoreAttempt(age: String, ends: String) async throws {
             let stage = try await StoreStage()

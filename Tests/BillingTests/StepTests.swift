@@ -52,6 +52,8 @@ private enum Verb: Hashable, Sendable {
     case resolve
     case seal(FailReason)
     case hold
+    /// The attempt ends as refused, unsent; the seal or a rest follows.
+    case end
     case write(Transition.ChargeChange?, Transition.Standing?, Transition.Next)
 
     init(_ step: Step) {
@@ -64,6 +66,8 @@ private enum Verb: Hashable, Sendable {
         case .write(let decision):
             if case .held = decision.chargeChange {
                 self = .hold
+            } else if case .refused = decision.attempt, decision.next == .sealAfterGap {
+                self = .end
             } else {
                 self = .write(decision.chargeChange, decision.standing, decision.next)
             }
@@ -230,6 +234,22 @@ struct StepTests {
         // Money may have moved: neither cancelling nor pausing leaves it unresolved.
         (row().with(attempt(.open)) { $0.state = .canceled }, .resolve),
         (row().with(attempt(.open)) { $0.state = .paused }, .resolve),
+        (row().with(attempt(.open) { $0.notFounds = 1 }) { $0.cancelAt = start }, .resolve),
+        // Nothing of it ever left, and nobody wants it any more: it is not sent.
+        (row().with(attempt(.open) { $0.inDoubt = false }) { $0.cancelAt = start }, .end),
+        // Absent is no proof: it is followed to its end.
+        (
+            row().with(attempt(.open) { $0.absent = true }) { $0.cancelAt = start },
+            .send(1, isRepeat: true, earlier: 0, opensAttempt: false)
+        ),
+        (
+            row().with(attempt(.open) { $0.inDoubt = false }) { $0.state = .paused },
+            .send(1, isRepeat: false, earlier: 0, opensAttempt: false)
+        ),
+        (
+            row().with(attempt(.open) { $0.inDoubt = false }) { $0.cancelAt = start + day },
+            .send(1, isRepeat: false, earlier: 0, opensAttempt: false)
+        ),
     ]
 
     private static let gap = numbers.gap

@@ -324,7 +324,8 @@ extension Claim {
             local.append(
                 Transition(
                     subscription: due.id, lease: due.lease, charge: charge,
-                    chargeChange: decision.chargeChange, standing: decision.standing,
+                    attempt: decision.attempt, chargeChange: decision.chargeChange,
+                    standing: decision.standing,
                     next: decision.next))
         case .ask(let task, let opensAttempt):
             guard let charge else { return }
