@@ -56,6 +56,107 @@ extension StoreTests {
                     == "t")
         }
 
+        /// Not there, twice; the last time after the quiet time, and `later` after its end.
+        private func lookTwice(_ stage: StoreStage, later: String = "11 minutes") async throws {
+            for _ in 1...2 {
+                try await stage.pass("3 hours")
+                try await stage.expire()
+                try await stage.database.run(
+                    "UPDATE billing.attempts SET quiet_until = quiet_until - interval '\(later)'")
+                let work = try await stage.work()
+                try #require(work.isResolve)
+                try await stage.record(try work.after(.notFound(.absent)))
+            }
+        }
+
+        /// The provider keeps its own error under the key: one repeat shows it, and the charge goes on
+        /// under another name, with all earlier names looked up first.
+        @Test func aStoredErrorJamsAnAttemptForHoursAndNotForDays() async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe()
+            let error = Answer(code: "PROVIDER_ERROR", httpStatus: 400, trait: .finalWord)
+            try await stage.record(try await stage.work().after(.unknown(error)))
+            try await lookTwice(stage)
+            let again = try await stage.work()
+            #expect(again.isRepeat)
+            try await stage.record(try again.after(.unknown(error)))
+            try await lookTwice(stage)
+            let story = try await stage.story()
+            #expect(story.contains("1 refused PROVIDER_ERROR"), "\(story)")
+            try await stage.pass("5 minutes")
+            // The gap after an attempt that was ever unknown, whoever asks.
+            try await stage.record(try await stage.local())
+            try await stage.pass("1 hour")
+            let next = try await stage.work()
+            #expect(try next.request.number == 2)
+            #expect(next.earlier.count == 1)
+            try await stage.record(try next.approved())
+            try await stage.expectSound()
+        }
+
+        /// Not there, but what was sent may still act: neither ended nor sent again.
+        @Test(arguments: ["9 minutes", "11 minutes"])
+        func aJamEndsWhenNothingCanActAnyMore(_ later: String) async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe()
+            let error = Answer(code: "FAILED_DB_PROCESSING", httpStatus: 500, trait: .badInput)
+            try await stage.record(try await stage.work().after(.unknown(error)))
+            try await lookTwice(stage, later: later)
+            #expect(
+                try await stage.value("SELECT state || ' ' || absent FROM billing.attempts")
+                    == (later == "9 minutes" ? "open false" : "refused false"))
+        }
+
+        /// The same for a refusal that answers the repeats, whose first send was never answered.
+        @Test func aStoredRefusalJamsAnAttemptForHoursAndNotForDays() async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe()
+            try await stage.record(try await stage.work().unknown())
+            for _ in 1...2 {
+                try await lookTwice(stage)
+                let again = try await stage.work()
+                #expect(again.isRepeat)
+                let refusal = Answer(
+                    code: "MAINTAINED_METHOD", httpStatus: 400, trait: .lastsHours)
+                try await stage.record(try again.after(.refused(refusal)))
+            }
+            try await lookTwice(stage)
+            let story = try await stage.story()
+            #expect(story.contains("1 refused MAINTAINED_METHOD"), "\(story)")
+            try await stage.expectSound()
+        }
+
+        /// A silence in between is no kept answer, and neither is another code.
+        @Test(arguments: [
+            Answer(code: "TIMEOUT"),
+            Answer(code: "COMMON_ERROR", httpStatus: 500, trait: .finalWord),
+            Answer(code: "IDEMPOTENT_REQUEST_PROCESSING", httpStatus: 409),
+        ])
+        func onlyTheSameAnswerTwiceIsAJam(_ second: Answer) async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe()
+            let error = Answer(code: "PROVIDER_ERROR", httpStatus: 400, trait: .finalWord)
+            try await stage.record(try await stage.work().after(.unknown(error)))
+            try await lookTwice(stage)
+            try await stage.record(try await stage.work().after(.unknown(second)))
+            try await lookTwice(stage)
+            let third = try await stage.work()
+            #expect(third.isRepeat)
+            #expect(try third.request.number == 1)
+        }
+
+        @Test func whatTheProviderBlamesOnTheInputIsNotSentAgain() async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe()
+            let error = Answer(code: "FAILED_DB_PROCESSING", httpStatus: 500, trait: .badInput)
+            try await stage.record(try await stage.work().after(.unknown(error)))
+            try await lookTwice(stage)
+            let story = try await stage.story()
+            #expect(story.hasPrefix("active 0, never; held "), "\(story)")
+            #expect(story.contains("1 refused FAILED_DB_PROCESSING"), "\(story)")
+            try await stage.expectSound()
+        }
+
         /// Proven not to have left, and nobody wants it any more: nothing is sent.
         @Test func anUnsentAttemptIsNotSentAfterACancel() async throws {
             let stage = try await StoreStage()

@@ -271,7 +271,12 @@ extension Ledger {
         attempt.inDoubt = news.attemptBecomes == nil
         attempt.absent = false
         switch kind {
-        case .unknown:
+        case .unknown(_, let answer):
+            let isWord = answer.trait == .finalWord || answer.trait == .badInput
+            attempt.answers =
+                !isWord ? 0 : attempt.sendCode == answer.code ? attempt.answers + 1 : 1
+            attempt.sendCode = isWord ? answer.code : nil
+            attempt.badInput = attempt.badInput || answer.trait == .badInput
             attempt.unknownSince = attempt.unknownSince ?? clocks.business
             attempt.quietUntil = clocks.real + numbers.requestTimeout * 2
         case .notSent:
