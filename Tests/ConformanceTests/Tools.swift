@@ -76,9 +76,8 @@ enum Tools {
         FROM billing.events AS e LEFT JOIN billing.charges AS c USING (charge_id)
         UNION ALL
         SELECT words('settings', flag(s.paused), s.secret_key_fingerprint,
-            s.max_won_per_day::text, s.max_requests_per_minute::text,
-            round((b.requests * 10)::numeric)::bigint::text)
-        FROM billing.settings AS s CROSS JOIN billing.request_budget AS b;
+            s.max_won_per_day::text, s.max_requests_per_minute::text)
+        FROM billing.settings AS s;
         """
 
     /// Empties all tables, as a connection whose triggers sleep.
