@@ -1365,6 +1365,9 @@ CREATE OR REPLACE FUNCTION billing.audit()
       AND NOT EXISTS (SELECT FROM billing.attempts AS a
                       WHERE a.charge_id = c.charge_id
                         AND (a.state = 'approved' OR a.contradiction = c.payment_key))
+      -- Found at the provider for a period whose attempts this database had lost.
+      AND NOT (c.attempt_no = 0 AND c.payment_key IS NOT NULL AND c.period_start < coalesce(
+          (SELECT look_first_before FROM billing.settings), '-infinity'))
     UNION ALL
     SELECT 'amounts are what was pinned', c.subscription_id, c.charge_id,
            'charge ' || c.amount || ', attempt ' || a.amount

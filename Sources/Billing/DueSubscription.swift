@@ -73,6 +73,7 @@ package struct DueSubscription: Sendable {
         package var id: ChargeID
         /// Frozen when the charge was opened.
         package var terms: Terms
+        package var openedAt: Instant?
         /// A person must look before anything else happens to it.
         package var isHeld: Bool
         /// Declined attempts so far: rungs of the dunning ladder used up.
@@ -83,11 +84,13 @@ package struct DueSubscription: Sendable {
         package var earlierCode: String?
         package var earliestCode: String?
         package init(
-            id: ChargeID, terms: Terms, isHeld: Bool = false, declines: Int, attempt: LastAttempt?,
-            earlierCode: String? = nil, earliestCode: String? = nil
+            id: ChargeID, terms: Terms, openedAt: Instant? = nil, isHeld: Bool = false,
+            declines: Int, attempt: LastAttempt?, earlierCode: String? = nil,
+            earliestCode: String? = nil
         ) {
             self.id = id
             self.terms = terms
+            self.openedAt = openedAt
             self.isHeld = isHeld
             self.declines = declines
             self.attempt = attempt

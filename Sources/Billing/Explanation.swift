@@ -252,10 +252,25 @@ extension Prospect {
         case .resolve(let request, _):
             return "the provider is asked about \(request.orderID): a payment found is recorded, "
                 + "nothing else is done meanwhile."
-        case .seal(let orders, _, let reason):
+        case .seal(let orders, _, let ending):
             return
                 "\(orders.count) order id\(orders.count == 1 ? " is" : "s are") looked up a last "
-                + "time; unless one is paid, the charge ends as failed (\(reason.rawValue))\(after(reason, history))."
+                + "time; unless one is paid, \(sentence(ending, history))"
+        }
+    }
+
+    private static func sentence(
+        _ ending: UnpaidEnding, _ history: SubscriptionHistory
+    ) -> String {
+        switch ending {
+        case .skipped(.missed):
+            "the period is skipped, because it went by uncharged and the plan catches up with the "
+                + "latest only; then comes the next one."
+        case .skipped(.paused):
+            "the period is skipped, because it began while the subscription was paused or "
+                + "suspended; then comes the next one."
+        case .failed(let reason):
+            "the charge ends as failed (\(reason.rawValue))\(after(reason, history))."
         }
     }
 
@@ -274,16 +289,10 @@ extension Prospect {
         _ decision: Step.Decision, opens: Bool, _ zone: Zone, _ history: SubscriptionHistory
     ) -> String {
         switch decision.chargeChange {
-        case .skipped(.missed):
-            return "the period is skipped, because it went by uncharged and the plan catches up "
-                + "with the latest only; then comes the next one."
-        case .skipped(.paused):
-            return "the period is skipped, because it began while the subscription was paused or "
-                + "suspended; then comes the next one."
+        case .skipped(let reason): return sentence(.skipped(reason), history)
         case .free: return "the period is recorded as free; then comes the next one."
         case .held(let reason): return "the charge is held for a person: \(reason)."
-        case .failed(let reason):
-            return "the charge ends as failed (\(reason.rawValue))\(after(reason, history))."
+        case .failed(let reason): return sentence(.failed(reason), history)
         case .paid, .refunded: return "the charge is recorded as paid."
         case .waits(let reason):
             guard case .at(let then) = decision.next else {

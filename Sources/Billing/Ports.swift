@@ -114,8 +114,8 @@ package enum ProviderTask: Hashable, Sendable {
     case send(AttemptRequest, earlier: [OrderID], isRepeat: Bool, tries: Int)
     /// Look up an attempt that may have been sent.
     case resolve(AttemptRequest, Doubt)
-    /// Look up every order id of the charge; none paid: it fails for this reason.
-    case seal([OrderID], amount: Won, reason: FailReason)
+    /// Look up every order id of the charge; none paid: it ends so.
+    case seal([OrderID], amount: Won, ending: UnpaidEnding)
 
     /// What is known of an attempt in doubt.
     package struct Doubt: Hashable, Sendable {
@@ -143,6 +143,12 @@ package enum ProviderTask: Hashable, Sendable {
             self.jam = jam
         }
     }
+}
+
+/// How a charge ends without money.
+package enum UnpaidEnding: Hashable, Sendable {
+    case failed(FailReason)
+    case skipped(Transition.SkipReason)
 }
 
 /// Why a charge failed (`charges.reason`).

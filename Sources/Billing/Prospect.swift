@@ -108,7 +108,7 @@ extension SubscriptionHistory {
         now.row.nextChargeAt = fleet.now
         switch now.prospects.last?.step.action {
         case .ask(.send, _): return .due
-        case .ask(.seal(_, _, let reason), _):
+        case .ask(.seal(_, _, .failed(let reason)), _):
             return .refused(Self.words(reason, steps: due.dunningSteps))
         case .write(let decision):
             if case .held(let reason) = decision.chargeChange {
@@ -118,7 +118,7 @@ extension SubscriptionHistory {
                 return .refused("it \(reason.rawValue); a new card need not wait")
             }
             return .refused("nothing would be tried: billingd explain \(due.id.value) says why")
-        case .ask(.resolve, _), nil:
+        case .ask(.resolve, _), .ask(.seal(_, _, .skipped), _), nil:
             return .refused("nothing would be tried: billingd explain \(due.id.value) says why")
         }
     }

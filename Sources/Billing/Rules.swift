@@ -110,7 +110,7 @@ extension Work {
 
     /// After the last look at every name of a charge that is to end unpaid.
     package func afterSeal(
-        _ answers: [(OrderID, LookUp)], amount: Won, reason: FailReason
+        _ answers: [(OrderID, LookUp)], amount: Won, ending: UnpaidEnding
     ) -> Transition {
         for (order, answer) in answers {
             switch answer {
@@ -124,7 +124,7 @@ extension Work {
         }
         return Transition(
             subscription: subscription, lease: lease, charge: charge,
-            chargeChange: .failed(reason), standing: Self.standing(after: reason), next: .advance)
+            chargeChange: ending.change, standing: ending.standing, next: .advance)
     }
 
     /// Not there, twice, the last time when nothing that was sent can act any more, and another send
@@ -148,16 +148,6 @@ extension Work {
     }
 
     // MARK: Pieces
-
-    /// A card that never worked in time is no reason to end the agreement: the next period tries it
-    /// again. No card, or no dunning left, is.
-    private static func standing(after reason: FailReason) -> Transition.Standing? {
-        switch reason {
-        case .superseded: .pastDue
-        case .exhausted, .noCard: .exhausted
-        case .canceled: .canceled
-        }
-    }
 
     private func found(
         _ payment: Payment, _ request: AttemptRequest, _ jitter: Double
@@ -249,5 +239,25 @@ extension Work {
     ) -> Transition {
         Transition(
             subscription: subscription, lease: lease, charge: charge, attempt: attempt, next: next)
+    }
+}
+
+extension UnpaidEnding {
+    var change: Transition.ChargeChange {
+        switch self {
+        case .failed(let reason): .failed(reason)
+        case .skipped(let reason): .skipped(reason)
+        }
+    }
+
+    /// A card that never worked in time is no reason to end the agreement: the next period tries it
+    /// again. No card, or no dunning left, is.
+    var standing: Transition.Standing? {
+        switch self {
+        case .failed(.superseded): .pastDue
+        case .failed(.exhausted), .failed(.noCard): .exhausted
+        case .failed(.canceled): .canceled
+        case .skipped: nil
+        }
     }
 }

@@ -34,19 +34,25 @@ package struct Step: Hashable, Sendable {
 
     private static func openPeriod(_ row: DueSubscription, _ numbers: FleetNumbers) -> Step {
         if let cancelAt = row.cancelAt, cancelAt <= row.periodStart {
-            return cancelAt <= row.now
-                ? local(standing: .canceled, next: .never) : local(next: .at(cancelAt))
+            if row.now < cancelAt { return local(next: .at(cancelAt)) }
+            // The database may have forgotten that the period was charged before it was cancelled.
+            if row.looksFirst, row.periodStart <= row.now {
+                let amount = row.problem == nil ? row.terms.amount : Won(0)
+                return end(row, amount, .failed(.canceled), opens: true, numbers)
+            }
+            return local(standing: .canceled, next: .never)
         }
         // Suspended ones wait for resume(), whatever date they were given.
         if row.state != .active, row.state != .pastDue { return local(next: .never) }
         if row.now < row.periodStart { return local(next: .at(row.periodStart)) }
         if let problem = row.problem { return hold(problem, opens: true) }
         if let resumedAt = row.resumedAt, row.periodStart < resumedAt {
-            return local(.skipped(.paused), next: .advance, opens: true)
+            return end(row, row.terms.amount, .skipped(.paused), opens: true, numbers)
         }
         if row.periodEnd <= row.now {
             switch row.catchUp {
-            case .latest: return local(.skipped(.missed), next: .advance, opens: true)
+            case .latest:
+                return end(row, row.terms.amount, .skipped(.missed), opens: true, numbers)
             case .hold: return hold(missed, opens: true)
             case .each: break
             }
@@ -76,9 +82,13 @@ package struct Step: Hashable, Sendable {
         _ row: DueSubscription, _ charge: DueSubscription.OpenCharge, _ numbers: FleetNumbers
     ) -> Step {
         if row.silentClaims > numbers.maximumSilentClaims { return hold(poison(row)) }
-        if row.isCanceled { return local(.failed(.canceled), standing: .canceled, next: .never) }
+        let amount = charge.terms.amount
+        if row.isCanceled { return end(row, amount, .failed(.canceled), numbers) }
         if row.state == .paused { return local(next: .never) }
         if let problem = row.problem { return hold(problem) }
+        if row.looksFirst, isOfPause(row, charge) {
+            return end(row, amount, .skipped(.paused), numbers)
+        }
         // Opened only to be held, by a claim whose record was lost: its terms are none.
         if charge.terms.orderName == "?" { return hold("the row made no sense when it fell due") }
         // The claim that opened it to hold it was lost: nobody has looked.
@@ -90,14 +100,38 @@ package struct Step: Hashable, Sendable {
             // No card to the end ends the agreement; one that came, or was free again, too late does
             // not.
             if let card = row.card, row.state != .active || keyWait(row, card) != nil {
-                return local(.failed(.superseded), standing: .pastDue, next: .advance)
+                return end(row, amount, .failed(.superseded), numbers)
             }
-            return row.state == .active
-                ? local(.skipped(.missed), next: .advance)
-                : local(.failed(.noCard), standing: .exhausted, next: .advance)
+            let ending: UnpaidEnding = row.state == .active ? .skipped(.missed) : .failed(.noCard)
+            return end(row, amount, ending, numbers)
         }
         // A missed period of a plan that holds is open because a person released it.
         return Self.charge(row, terms: charge.terms, opens: false, numbers)
+    }
+
+    /// The end of a charge for which nothing was ever sent, as far as the database knows: where it may
+    /// have forgotten, the provider is asked first, as by a seal.
+    private static func end(
+        _ row: DueSubscription, _ amount: Won, _ ending: UnpaidEnding, opens: Bool = false,
+        _ numbers: FleetNumbers
+    ) -> Step {
+        guard row.looksFirst else {
+            let next: Transition.Next = ending == .failed(.canceled) ? .never : .advance
+            return local(ending.change, standing: ending.standing, next: next, opens: opens)
+        }
+        let task = ProviderTask.seal(
+            names(row, through: numbers.maximumAttempts), amount: amount, ending: ending)
+        return Step(opensCharge: opens, action: .ask(task, opensAttempt: false))
+    }
+
+    /// The charge was opened to ask about a period that is to be skipped, since it began in a pause,
+    /// and there was no answer yet. One that is tried because somebody resumed it was opened before.
+    private static func isOfPause(
+        _ row: DueSubscription, _ charge: DueSubscription.OpenCharge
+    ) -> Bool {
+        guard let resumedAt = row.resumedAt, let openedAt = charge.openedAt else { return false }
+        let isAsked = row.askedAt.map { $0 > openedAt } ?? false
+        return row.periodStart < resumedAt && resumedAt <= openedAt && !isAsked
     }
 
     // MARK: An attempt is open: nothing else may happen before it ends
@@ -190,7 +224,7 @@ package struct Step: Hashable, Sendable {
         }
         let task = ProviderTask.seal(
             names(row, before: attempt.request.number + 1, numbers), amount: charge.terms.amount,
-            reason: reason)
+            ending: .failed(reason))
         return Step(opensCharge: false, action: .ask(task, opensAttempt: false))
     }
 

@@ -122,7 +122,8 @@ enum ClaimSQL {
                 WHEN \(keys) AND k.key !~ '^[A-Za-z0-9_=-]{8,200}$' THEN
                     'billing_key: 8 to 200 of A-Z a-z 0-9 _ = -'
             END AS problem,
-            c.charge_id, c.state = 'held' AS is_held, c.amount AS charge_amount,
+            c.charge_id, c.state = 'held' AS is_held, c.created_at AS charge_opened_at,
+            c.amount AS charge_amount,
             c.tax_free_amount AS charge_tax_free, c.order_name AS charge_name, c.declines,
             a.attempt_no, a.state AS attempt_state, a.order_id, a.billing_key_id AS attempt_card,
             \(sql: keys ? "ak.billing_key" : "''") AS attempt_key, a.customer_key AS attempt_customer,

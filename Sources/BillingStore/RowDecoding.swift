@@ -46,6 +46,7 @@ extension PostgresRow {
                 amount: Won(try int64("charge_amount")),
                 taxFreeAmount: Won(try int64("charge_tax_free")),
                 orderName: try string("charge_name")),
+            openedAt: try instant("charge_opened_at"),
             isHeld: try bool("is_held"), declines: try int("declines"),
             attempt: try lastAttempt(),
             earlierCode: try stringOrNil("earlier_code"),

@@ -32,9 +32,9 @@ package struct Charger: Sendable {
             case .resolve(let request, let doubt):
                 let lookUp = await lookUp(request.orderID, &conversation)
                 ending = .record(work.after(lookUp, of: request, doubt, jitter: time.jitter()))
-            case .seal(let orders, let amount, let reason):
+            case .seal(let orders, let amount, let unpaid):
                 let answers = await lookUps(orders, &conversation)
-                ending = .record(work.afterSeal(answers, amount: amount, reason: reason))
+                ending = .record(work.afterSeal(answers, amount: amount, ending: unpaid))
             }
         } else {
             ending = .release

@@ -80,6 +80,56 @@ extension StoreTests {
             #expect(try await stage.work().earlier.count == 1)
         }
 
+        /// The period was paid in the span that is lost, and is to end without an attempt: missed,
+        /// begun in a pause, or cancelled where the paid period seemed to end.
+        @Test(arguments: [
+            ("SELECT 1", "40 days", "skipped missed", "active 1, due"),
+            (
+                "SELECT billing.pause(1); SELECT billing.resume(1)", "1 minute", "skipped paused",
+                "active 1, at the period's end"
+            ),
+            ("SELECT billing.cancel(1)", "1 minute", "failed canceled", "canceled 1, never"),
+        ])
+        func aForgottenPeriodIsAskedForBeforeItEndsUnpaid(
+            _ wish: String, _ time: String, _ unpaid: String, _ standing: String
+        ) async throws {
+            for isPaid in [true, false] {
+                let stage = try await StoreStage()
+                try await stage.subscribe()
+                try await Self.adopt(stage)
+                try await stage.pass("1 second")
+                try await stage.web(wish)
+                try await stage.pass(time)
+                var work = try await stage.work()
+                guard case .seal(let orders, let amount, let ending) = work.task else {
+                    Issue.record("no seal: \(work.task)")
+                    return
+                }
+                #expect(orders.count == 20)
+                // No answer, and then a claim that is lost: asked again, for the same end.
+                try await stage.record(
+                    work.afterSeal(
+                        orders.map { ($0, .unclear(.timeout)) }, amount: amount, ending: ending))
+                try await stage.pass("6 minutes")
+                #expect(try await stage.work().task == work.task)
+                try await stage.expire()
+                work = try await stage.work()
+                #expect(work.task == .seal(orders, amount: amount, ending: ending))
+                let payment = Payment(
+                    paymentKey: "pay-1", orderID: orders[1], status: .done, totalAmount: amount)
+                let answers: [(OrderID, LookUp)] = orders.map {
+                    ($0, isPaid && $0 == orders[1] ? .found(payment) : .notFound(.absent))
+                }
+                try await stage.record(
+                    work.afterSeal(answers, amount: amount, ending: ending))
+                let story = try await stage.story()
+                #expect(story.contains(isPaid ? "; paid pay-1" : "; \(unpaid)"))
+                if !isPaid { #expect(story.hasPrefix(standing)) }
+                // Days after its begin the next period is due, and nobody has acted on it.
+                if ending != .skipped(.missed) { try await stage.expectSound() }
+            }
+        }
+
         /// Adopts the database; what waits or looks first by the real clock is over at once.
         private static func adopt(_ stage: StoreStage, lost: String = "25 hours") async throws {
             try await stage.database.run(

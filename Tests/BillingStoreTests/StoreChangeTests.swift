@@ -184,7 +184,7 @@ extension StoreTests {
             try await stage.record(
                 seal.afterSeal(
                     [(seal.earlier[0], .notFound(.absent))], amount: Won(14_900),
-                    reason: .canceled))
+                    ending: .failed(.canceled)))
             #expect(
                 try await stage.story() == """
                     canceled 1, never; failed canceled; 1 declined REJECT_CARD_PAYMENT; \

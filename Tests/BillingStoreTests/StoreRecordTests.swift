@@ -276,7 +276,8 @@ extension StoreTests {
             try await record(
                 stage,
                 seal.afterSeal(
-                    [(forgotten, .found(payment))], amount: Won(14_900), reason: .exhausted))
+                    [(forgotten, .found(payment))], amount: Won(14_900), ending: .failed(.exhausted)
+                ))
             #expect(
                 try await stage.story() == """
                     active 1, at the period's end; paid pay-1; \
@@ -300,12 +301,14 @@ extension StoreTests {
             let seal = try await stage.work()
             #expect(
                 seal.task
-                    == .seal([try work.request.orderID], amount: Won(14_900), reason: .exhausted))
+                    == .seal(
+                        [try work.request.orderID], amount: Won(14_900), ending: .failed(.exhausted)
+                    ))
             try await record(
                 stage,
                 seal.afterSeal(
                     [(seal.earlier[0], .notFound(.absent))], amount: Won(14_900),
-                    reason: .exhausted))
+                    ending: .failed(.exhausted)))
             #expect(
                 try await stage.story() == """
                     \(state) 1, never; failed exhausted; 1 declined REJECT_CARD_PAYMENT; \
@@ -324,7 +327,7 @@ extension StoreTests {
                 stage,
                 seal.afterSeal(
                     [(seal.earlier[0], .found(try work.payment("pay-1")))], amount: Won(14_900),
-                    reason: .exhausted))
+                    ending: .failed(.exhausted)))
             #expect(
                 try await stage.story() == """
                     active 1, at the period's end; paid pay-1; \
@@ -344,7 +347,7 @@ extension StoreTests {
                 stage,
                 seal.afterSeal(
                     [(seal.earlier[0], .unclear(.timeout))], amount: Won(14_900),
-                    reason: .exhausted))
+                    ending: .failed(.exhausted)))
             #expect(try await stage.story().hasPrefix("past_due 0, in 5 min; open; 1 declined"))
         }
 

@@ -188,20 +188,20 @@ extension StoreTests {
             // The provider says nothing at first: asked again.
             let claim = try await stage.store.claim(limit: 1)
             let work = try #require(claim.work.first)
-            guard case .seal(let orders, let amount, let reason) = work.task else {
+            guard case .seal(let orders, let amount, let ending) = work.task else {
                 Issue.record("no seal: \(work.task)")
                 return
             }
-            #expect(reason == .canceled)
+            #expect(ending == .failed(.canceled))
             try await stage.record(
                 work.afterSeal(
-                    orders.map { ($0, .unclear(.timeout)) }, amount: amount, reason: reason))
+                    orders.map { ($0, .unclear(.timeout)) }, amount: amount, ending: ending))
             #expect(try await stage.story().hasPrefix("paused 0, in 5 min"))
             try await stage.pass("6 minutes")
             let again = try #require(try await stage.store.claim(limit: 1).work.first)
             try await stage.record(
                 again.afterSeal(
-                    orders.map { ($0, .notFound(.absent)) }, amount: amount, reason: reason))
+                    orders.map { ($0, .notFound(.absent)) }, amount: amount, ending: ending))
             #expect(try await stage.story().hasPrefix("canceled 1, never; failed canceled"))
             try await stage.expectSound()
         }

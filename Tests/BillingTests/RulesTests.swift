@@ -299,18 +299,28 @@ struct EarlierNamesRulesTests {
         ] as [(FailReason, Transition.Standing?)])
     func aSealThatFindsNothingFails(_ reason: FailReason, _ standing: Transition.Standing?) {
         let transition = work().afterSeal(
-            [(first, .notFound(poor))], amount: Won(1_000), reason: reason)
+            [(first, .notFound(poor))], amount: Won(1_000), ending: .failed(reason))
         #expect(transition.chargeChange == .failed(reason))
         #expect(transition.standing == standing)
         #expect(transition.next == .advance)
     }
 
+    @Test(arguments: [Transition.SkipReason.missed, .paused])
+    func aLookThatFindsNothingSkips(_ reason: Transition.SkipReason) {
+        let transition = work().afterSeal(
+            [(first, .notFound(poor))], amount: Won(1_000), ending: .skipped(reason))
+        #expect(transition.chargeChange == .skipped(reason))
+        #expect(transition.standing == nil)
+        #expect(transition.next == .advance)
+    }
+
     @Test func aSealInDoubtWaitsAndOneThatFindsMoneyPays() {
         let doubt = work().afterSeal(
-            [(first, .unclear(poor))], amount: Won(1_000), reason: .exhausted)
+            [(first, .unclear(poor))], amount: Won(1_000), ending: .failed(.exhausted))
         #expect(doubt.chargeChange == nil)
         #expect(doubt.next == .after(.seconds(300)))
-        let paid = work().afterSeal([(first, earlier())], amount: Won(1_000), reason: .canceled)
+        let paid = work().afterSeal(
+            [(first, earlier())], amount: Won(1_000), ending: .failed(.canceled))
         #expect(Kind(paid.attempt) == .earlierPaid)
     }
 }

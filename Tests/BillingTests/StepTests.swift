@@ -51,6 +51,7 @@ private enum Verb: Hashable, Sendable {
     case send(Int, isRepeat: Bool, earlier: Int, opensAttempt: Bool)
     case resolve
     case seal(FailReason)
+    case look(UnpaidEnding, names: Int)
     case hold
     /// The attempt ends as refused, unsent; the seal or a rest follows.
     case end
@@ -62,7 +63,12 @@ private enum Verb: Hashable, Sendable {
             self = .send(
                 request.number, isRepeat: isRepeat, earlier: earlier.count, opensAttempt: opens)
         case .ask(.resolve, _): self = .resolve
-        case .ask(.seal(_, _, let reason), _): self = .seal(reason)
+        case .ask(.seal(let names, _, let ending), _):
+            if case .failed(let reason) = ending, names.count < 20 {
+                self = .seal(reason)
+            } else {
+                self = .look(ending, names: names.count)
+            }
         case .write(let decision):
             if case .held = decision.chargeChange {
                 self = .hold
@@ -113,6 +119,84 @@ struct StepTests {
             .send(1, isRepeat: false, earlier: 0, opensAttempt: true), true
         ),
     ]
+
+    /// Ends that need no answer, but for a database that may have forgotten attempts.
+    private static let forgottenPeriods: [(DueSubscription, Verb, Bool)] = [
+        (row { $0.cancelAt = start }, .look(.failed(.canceled), names: 20), true),
+        // It has not begun: nothing of it can be forgotten.
+        (
+            row {
+                $0.cancelAt = start + day * -1
+                $0.now = start + day * -1
+            }, .write(nil, .canceled, .never), false
+        ),
+        (row { $0.resumedAt = start + day }, .look(.skipped(.paused), names: 20), true),
+        (row { $0.now = $0.periodEnd }, .look(.skipped(.missed), names: 20), true),
+        (row().with(nil) { $0.cancelAt = start }, .look(.failed(.canceled), names: 20), false),
+        (
+            row().with(nil) { $0.now = $0.periodEnd }, .look(.skipped(.missed), names: 20), false
+        ),
+        (
+            row().with(nil) {
+                $0.now = $0.periodEnd
+                $0.state = .suspended
+            }, .look(.failed(.superseded), names: 20), false
+        ),
+        (
+            row().with(nil) {
+                $0.now = $0.periodEnd
+                $0.state = .suspended
+                $0.card = nil
+            }, .look(.failed(.noCard), names: 20), false
+        ),
+        // Opened to ask about a period of a pause, and not answered.
+        (
+            row().with(nil) {
+                ($0.resumedAt, $0.askedAt) = (start + day, start + day)
+                $0.charge?.openedAt = start + day
+            }, .look(.skipped(.paused), names: 20), false
+        ),
+        // Opened, but for want of a card: resumed since, or released.
+        (
+            row().with(nil) {
+                ($0.resumedAt, $0.askedAt) = (start + day, start + day)
+                $0.charge?.openedAt = start
+            }, .send(1, isRepeat: false, earlier: 20, opensAttempt: true), false
+        ),
+        (
+            row().with(nil) {
+                ($0.resumedAt, $0.askedAt) = (start + day, start + day * 3)
+                $0.charge?.openedAt = start + day * 2
+            }, .send(1, isRepeat: false, earlier: 20, opensAttempt: true), false
+        ),
+        (row().with(nil) { $0.state = .paused }, .write(nil, nil, .never), false),
+        (row().with(nil) { $0.charge?.isHeld = true }, .write(nil, nil, .never), false),
+    ]
+
+    @Test(arguments: forgottenPeriods)
+    private func whereAttemptsMayBeForgottenTheProviderIsAskedFirst(
+        _ row: DueSubscription, _ verb: Verb, _ opens: Bool
+    ) {
+        var row = row
+        row.looksFirst = true
+        let step = Step.decide(row, numbers)
+        #expect(Verb(step) == verb)
+        #expect(step.opensCharge == opens)
+        row.looksFirst = false
+        if case .look = Verb(Step.decide(row, numbers)) { Issue.record("it asks all the same") }
+    }
+
+    /// The charge of a row that makes no sense carries no amount: a payment found is for a person.
+    @Test func aPaymentForgottenByARowThatMakesNoSenseIsHeld() {
+        let due = row {
+            ($0.cancelAt, $0.looksFirst, $0.problem) = (start, true, "plan gone")
+        }
+        guard case .ask(.seal(_, let amount, _), _) = Step.decide(due, numbers).action else {
+            Issue.record("no seal")
+            return
+        }
+        #expect(amount == Won(0))
+    }
 
     private static let firstAttempts: [(DueSubscription, Verb)] = [
         (row().with(nil), .send(1, isRepeat: false, earlier: 0, opensAttempt: true)),

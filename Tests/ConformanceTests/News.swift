@@ -42,12 +42,12 @@ extension Work {
             return after(
                 .notFound(.absent), of: request, doubt, confirms: news.outcome(request),
                 jitter: 0.5)
-        case .seal(let orders, let amount, let reason):
+        case .seal(let orders, let amount, let ending):
             let answers = orders.map {
                 ($0, $0 == orders.last ? news.lookUp($0, amount) : nil) as (OrderID, LookUp?)
             }
             return afterSeal(
-                answers.map { ($0, $1 ?? .notFound(.absent)) }, amount: amount, reason: reason)
+                answers.map { ($0, $1 ?? .notFound(.absent)) }, amount: amount, ending: ending)
         }
     }
 }

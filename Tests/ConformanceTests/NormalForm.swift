@@ -53,8 +53,8 @@ struct NormalForm: Sendable, Equatable {
         case .send(let request, let earlier, let isRepeat, let tries):
             "send \(text(request)) after \(earlier) repeat \(isRepeat) tries \(tries)"
         case .resolve(let request, let doubt): "resolve \(text(request)) \(doubt)"
-        case .seal(let orders, let amount, let reason):
-            "seal \(orders) \(amount.value) \(reason)"
+        case .seal(let orders, let amount, let ending):
+            "seal \(orders) \(amount.value) \(ending)"
         }
     }
 

@@ -60,8 +60,7 @@ extension Oracle {
         let charge = charge(entry.call.name)
         guard charge == nil || charge?.attempts.isEmpty == true else { return false }
         let row = ledger[subscription: entry.call.name.subscription]
-        return charge?.isUnpaid == true
-            || row.nextChargeAt == nil && (charge == nil || charge?.state == .open)
+        return row.nextChargeAt == nil && (charge == nil || charge?.state == .open)
     }
 
     private func audit(_ row: Ledger.Subscription) {

@@ -189,8 +189,8 @@ enum Mutant: String, CaseIterable {
             return .send(request, earlier: [], isRepeat: isRepeat, tries: tries)
         case (.firstSendOnly, .send(let request, _, true, let tries)):
             return .send(request, earlier: [], isRepeat: true, tries: tries)
-        case (.noSeal, .seal(_, let amount, let reason)):
-            return .seal([], amount: amount, reason: reason)
+        case (.noSeal, .seal(_, let amount, let ending)):
+            return .seal([], amount: amount, ending: ending)
         case (.oneNotFound, .resolve(let request, var doubt)):
             doubt.notFounds = max(1, doubt.notFounds)
             return .resolve(request, doubt)

@@ -10,7 +10,7 @@ extension ProviderTask {
                 + (earlier.isEmpty ? "" : " after \(earlier.count) look-ups")
         case .resolve(let request, let doubt):
             "look up \(request.orderID) (\(doubt.notFounds) not found, quiet over: \(doubt.quietOver))"
-        case .seal(let orders, _, let reason): "seal \(orders.count) names, \(reason)"
+        case .seal(let orders, _, let ending): "seal \(orders.count) names, \(ending)"
         }
     }
 }

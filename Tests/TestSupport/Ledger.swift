@@ -79,6 +79,7 @@ package struct Ledger: Sendable {
         package var start: Instant
         package var end: Instant
         package var terms: DueSubscription.Terms
+        package var openedAt: Instant
         package var state = State.open
         package var reason: String?
         package var paymentKey: String?

@@ -214,7 +214,8 @@ extension Ledger {
             }
             .map(\.code).suffix(2).reversed()
         return DueSubscription.OpenCharge(
-            id: ChargeID(charge.id), terms: charge.terms, isHeld: charge.state == .held,
+            id: ChargeID(charge.id), terms: charge.terms, openedAt: charge.openedAt,
+            isHeld: charge.state == .held,
             declines: charge.declines,
             attempt: last.map { attempt in
                 DueSubscription.LastAttempt(
@@ -248,7 +249,7 @@ extension Ledger {
         charges.append(
             Charge(
                 id: id, subscription: row.id, period: row.periodIndex, start: due.periodStart,
-                end: due.periodEnd, terms: due.terms))
+                end: due.periodEnd, terms: due.terms, openedAt: due.now))
         return id
     }
 

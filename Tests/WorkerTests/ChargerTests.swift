@@ -139,7 +139,7 @@ struct ChargerTests {
 
     @Test func aSealLooksAtEveryNameAndFailsTheCharge() async {
         let orders = (1...3).map { order(7, attempt: $0) }
-        let task = ProviderTask.seal(orders, amount: Won(9_900), reason: .exhausted)
+        let task = ProviderTask.seal(orders, amount: Won(9_900), ending: .failed(.exhausted))
         #expect(await desk.run(task)?.chargeChange == .failed(.exhausted))
         #expect(desk.gateway.requests == orders.map { .lookUp($0) })
     }
@@ -148,7 +148,7 @@ struct ChargerTests {
         let payment = Payment.of(desk.request(2))
         desk.gateway.script(order(7, attempt: 2), lookUps: .found(payment))
         let orders = (1...3).map { order(7, attempt: $0) }
-        let task = ProviderTask.seal(orders, amount: Won(9_900), reason: .exhausted)
+        let task = ProviderTask.seal(orders, amount: Won(9_900), ending: .failed(.exhausted))
         #expect(await desk.run(task)?.chargeChange == .paid(payment))
         #expect(desk.gateway.requests.count == 2)
     }
