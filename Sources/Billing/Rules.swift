@@ -84,12 +84,17 @@ extension Work {
         _ answers: [(OrderID, LookUp)], before request: AttemptRequest, isRepeat: Bool, tries: Int,
         jitter: Double
     ) -> Transition? {
+        var dead: Payment?
         for (order, answer) in answers {
             switch answer {
             case .notFound: continue
             case .found(let payment):
-                // Its own name, of which the database knew nothing any more.
-                if order == request.orderID { return found(payment, request, jitter) }
+                // Its own name, of which the database knew nothing any more. Ended without money it may
+                // have been followed by a later one, which is forgotten as well.
+                if order == request.orderID {
+                    guard payment.isDead(as: order) else { return found(payment, request, jitter) }
+                    dead = payment
+                }
                 if payment.isDead(as: order) { continue }
                 // The name in hand may have been sent before: two payments are possible, a person
                 // must look. Not if this is a later name, which the database forgot: it was only
@@ -105,7 +110,7 @@ extension Work {
                         next: .after(Backoff.notSent(tries: tries + 3, jitter: jitter)))
             }
         }
-        return nil
+        return dead.map { found($0, request, jitter) }
     }
 
     /// After the last look at every name of a charge that is to end unpaid.

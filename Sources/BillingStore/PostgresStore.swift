@@ -178,7 +178,8 @@ extension PostgresStore {
         } catch  where ids.count == 1 {
             throw RowFailure(subscription: ids[0], underlying: error)
         }
-        if limits.leftOutForWon > 0, locked.count == limit {
+        // Also those that were left because they are claimed alone, and somebody else was the oldest.
+        if limits.leftOutForWon > 0, locked.count == limit || ids.count < locked.count {
             try takeFree(limit: limit, identity, connection, &limits, &claim)
         }
         if isDayOver || limits.leftOutForWon > 0 {

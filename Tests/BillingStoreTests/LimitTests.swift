@@ -118,6 +118,27 @@ import Testing
         await store.close()
     }
 
+    /// A row that is claimed alone is not the oldest, and the oldest waits for tomorrow.
+    @Test func whatIsClaimedAloneDoesNotWaitForTomorrow() async throws {
+        let shop = try await Shop.open()
+        let subscription = try await shop.subscribe()
+        try await shop.openCharge(of: subscription)
+        let store = try await Self.store(shop)
+        try await Self.subscribe(shop, times: 1)
+        try await shop.run(
+            """
+            UPDATE billing.settings SET max_won_per_day = 9900 + 5000;
+            UPDATE billing.subscriptions SET next_charge_at = billing.now() - interval '1 day'
+            WHERE subscription_id <> \(subscription);
+            UPDATE billing.subscriptions
+            SET next_charge_at = billing.now() - interval '1 minute', claims = 3
+            WHERE subscription_id = \(subscription)
+            """)
+        let claim = try await store.claim(limit: 10)
+        #expect(claim.work.map(\.subscription) == [SubscriptionID(subscription)])
+        await store.close()
+    }
+
     @Test func requestsOfAMinuteAreABudgetForTheFleet() async throws {
         let shop = try await Shop.open()
         try await Self.subscribe(shop, times: 30)

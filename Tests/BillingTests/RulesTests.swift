@@ -271,6 +271,22 @@ struct EarlierNamesRulesTests {
         #expect(transition?.next == .advance)
     }
 
+    /// After a restore: the name in hand had ended without money, and a later one, forgotten as well,
+    /// decides.
+    @Test func aLaterNameDecidesWhenTheNameInHandHadEnded() {
+        let later = OrderID(stored: request.orderID.value.dropLast() + "9")
+        func decide(_ answer: LookUp) -> Kind? {
+            let ended = payment { $0.status = .aborted }
+            let transition = work().afterEarlier(
+                [(first, .notFound(poor)), (request.orderID, .found(ended)), (later, answer)],
+                before: request, isRepeat: false, tries: 0, jitter: 0)
+            return Kind(transition?.attempt)
+        }
+        #expect(decide(.found(payment { $0.orderID = later })) == .earlierPaid)
+        #expect(decide(.unclear(poor)) == .notSent)
+        #expect(decide(.notFound(poor)) == .declined)
+    }
+
     @Test func anAbortedPaymentOfAnotherOrderFreesNoWay() {
         let transition = before(
             earlier {

@@ -36,7 +36,8 @@ extension Oracle {
             case .open
             where ledger[subscription: charge.subscription].state == .paused
                 && (provider.isExcused(charge.subscription, charge.period) == "forgotten decline"
-                    || wasCopiedRefusal(charge)):
+                    || wasCopiedRefusal(charge)
+                    || database.hasFailedOver && entry.call.name.attempt > charge.attempts.count):
                 // Nobody looks while the pause lasts: found when it ends, or by reconcile.
                 break
             case .open, .failed, .skipped:

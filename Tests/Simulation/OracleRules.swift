@@ -42,7 +42,10 @@ extension Oracle {
     private func opened(_ entry: Provider.Entry) -> Instant? {
         let name = entry.call.name
         guard let charge = charge(name), name.attempt <= charge.attempts.count else { return nil }
-        return charge.attempts[name.attempt - 1].openedAt
+        let attempt = charge.attempts[name.attempt - 1]
+        // A copy of a refused request, made on its way and executed later: what was refused counts as
+        // no money of its day.
+        return attempt.state == .refused ? nil : attempt.openedAt
     }
 
     /// I10: who may claim at all.

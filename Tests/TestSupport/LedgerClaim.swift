@@ -25,7 +25,7 @@ extension Ledger {
         let locked = due(limit: limit, withoutMoney: allowance.isDayOver, at: clocks)
         let ids = together(locked)
         for id in ids.sorted() { try take(id, worker, at: clocks, &allowance, &claim) }
-        if allowance.leftOutForWon > 0, locked.count == limit {
+        if allowance.leftOutForWon > 0, locked.count == limit || ids.count < locked.count {
             // What needs no money does not wait behind rows that wait for tomorrow's won.
             let free = limit - claim.work.count - claim.local.count
             let open = together(due(limit: free, withoutMoney: true, at: clocks))
