@@ -173,7 +173,7 @@ extension StoreTests {
             try await stage.record(
                 seal.afterSeal(
                     seal.earlier.map { ($0, .notFound(.absent)) }, amount: Won(14_900),
-                    reason: .canceled))
+                    ending: .failed(.canceled)))
             let story = try await stage.story()
             #expect(story.hasPrefix("canceled 1, never; failed canceled; 1 refused"), "\(story)")
             try await stage.expectSound()
