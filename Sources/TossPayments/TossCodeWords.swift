@@ -65,6 +65,7 @@ extension TossCode {
         "ILLEGAL_KEY_OR_ORDER_ID": "a billing key or order id that may not be sent",
         "ILLEGAL_REQUEST": "a request that may not be sent",
         "EARLIER_ATTEMPT_PAID": "an earlier attempt turned out to be paid",
+        "CANCELED_UNSENT": "never sent: the subscription was cancelled before it could be",
         "SECRET_KEY_ROTATED": "it never left, and its secret key was rotated away",
     ]
 }
