@@ -76,8 +76,6 @@
      LOSE      the database forgets everything once (a standby without the last commits, a backup); nobody claims
                until someone vouches for it, which waits for QUIET
      REUSE     with LOSE: the number of an old worker's claim is given out again
-     JAM       any repeat may bring an answer that the provider keeps under the key: the attempt ends as refused
-               when it is not found and nothing of it can act any more (Work.ended)
      NOCOPIES  takes a fault away: no request arrives twice (it may still arrive late)
    SIZES  NW workers (2) · ATT attempts (2; the last decline is the end of dunning) · LATE copies of one name
      under way at a time (2) · LIVE=n: liveness, at most n faults · WAITS: a record says whether the row is due at
@@ -91,8 +89,7 @@
      refusal that answers a repeat ends the attempt), DUPLICATEDECLINED, FENCEALL (lease number demanded of approvals),
      DROPCONTRADICTION, CANCELBLIND (cancel ignores an open attempt), UNACKED (a claim is acted on although it aborted),
      HELDBLIND (a held charge that the customer touches is claimed again), NORESCUE (a lapsed lease is never claimed),
-     JAMSOON (with JAM: ended without waiting for late copies and look-ups that lag), NORESEND (never send
-     again), AGEDATONCE (absent means "due at once" also when the name may not be sent any more)
+     NORESEND (never send again), AGEDATONCE (absent means "due at once" also when the name may not be sent any more)
    ASSUMPTIONS TAKEN AWAY  TOOLATE (A4: a copy acts after the gap), NOTRUTH (A5: look-ups lag beyond the gap)
    AFTER A LOSS  LOOKOWN: a name that looks new is itself looked up before it is sent, after all earlier ones;
      LOOKALL: so is every name that the charge may ever have had, before a send and before an end
@@ -272,11 +269,6 @@ inline execute(n, scope, answer) {
 #define GAP_OVER true
 #else
 #define GAP_OVER QUIET
-#endif
-#ifdef JAMSOON
-#define LATE_OVER true
-#else
-#define LATE_OVER QUIET
 #endif
 #ifdef NOSEALGAP
 #define SEAL_GAP_OVER true
@@ -722,9 +714,6 @@ resolve:                            /* Work.after(lookUp) */
   if
   :: atomic { FOUND(a) -> news = approved; goto record }
   :: atomic { ABORTED(a) -> news = declined; goto record }
-#ifdef JAM
-  :: atomic { NOTFOUND(a) && seen && !rep && LATE_OVER -> WITNESS(10, true); news = refused; goto record }
-#endif
 #if defined(NEWNAME)
   :: atomic { NOTFOUND(a) -> news = declined; goto record }
 #elif defined(ONENOTFOUND)
