@@ -509,9 +509,6 @@ CREATE TABLE IF NOT EXISTS billing.attempts (
     sends integer NOT NULL DEFAULT 1,
     not_founds integer NOT NULL DEFAULT 0,
     not_sents integer NOT NULL DEFAULT 0,
-    answers integer NOT NULL DEFAULT 0,
-    send_code text,
-    bad_input boolean NOT NULL DEFAULT false,
     quiet_until timestamptz,
     contradiction text,
     PRIMARY KEY (charge_id, attempt_no),
@@ -561,12 +558,6 @@ COMMENT ON COLUMN billing.attempts.absent IS 'Looked for twice, late enough, not
 COMMENT ON COLUMN billing.attempts.sends IS 'Claims that may have sent it.';
 COMMENT ON COLUMN billing.attempts.not_founds IS 'Not-found answers since the last send.';
 COMMENT ON COLUMN billing.attempts.not_sents IS 'Sends proven not to have left.';
-COMMENT ON COLUMN billing.attempts.answers IS
-    'Sends in a row that were answered with send_code. Two, and not there: the provider keeps that '
-    'answer, and the attempt ends as refused.';
-COMMENT ON COLUMN billing.attempts.send_code IS
-    'Code of the last answer to a send that left the outcome open; null: none, or no answer.';
-COMMENT ON COLUMN billing.attempts.bad_input IS 'The provider blamed what was sent.';
 COMMENT ON COLUMN billing.attempts.quiet_until IS 'Real clock: from then on a not-found counts.';
 COMMENT ON COLUMN billing.attempts.contradiction IS
     'A payment the provider shows for this name although it had ended otherwise; or for a later name '
@@ -1960,8 +1951,7 @@ GRANT INSERT ON billing.charges, billing.attempts, billing.events, billing.worke
 GRANT UPDATE (state, reason, paid_at, payment_key, receipt_url, card, refunded_amount, attempt_no,
     declines, updated_at) ON billing.charges TO billing_worker;
 GRANT UPDATE (state, code, message, http_status, trace_id, sent_at, finished_at, lookups, worker,
-    unknown_since, in_doubt, absent, sends, not_founds, not_sents, answers, send_code, bad_input, quiet_until,
-    contradiction)
+    unknown_since, in_doubt, absent, sends, not_founds, not_sents, quiet_until, contradiction)
     ON billing.attempts TO billing_worker;
 GRANT UPDATE (state, anchor_at, period_index, next_charge_at, cycle, anchor_index, period_at,
     held_reason, open_charge_id, attempt_open, lease_no, lease_until, lease_owner, claims)

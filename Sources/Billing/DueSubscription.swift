@@ -121,16 +121,8 @@ package struct DueSubscription: Sendable {
         package var notFounds: Int
         /// The quiet time since the last possible send is over: a not-found counts.
         package var quietOver: Bool
-        /// So is the time in which a request that was given up may still act: what is not there now
-        /// was not executed and will not be.
-        package var lateOver: Bool
         /// Times it was proven not to have left.
         package var notSents: Int
-        /// Sends in a row that the provider answered with `sendCode`, which leaves the outcome open.
-        package var answers: Int
-        package var sendCode: String?
-        /// The provider blamed what was sent.
-        package var badInput: Bool
         /// It is pinned to the secret key that the fleet uses now. Under another key the provider's
         /// idempotency does not hold: such an attempt is only looked up.
         package var sameKey: Bool
@@ -140,8 +132,7 @@ package struct DueSubscription: Sendable {
             finishedAt: Instant? = nil, nextDay: Instant? = nil, everUnknown: Bool = false,
             inDoubt: Bool = true,
             absent: Bool = false, sends: Int = 1, lookups: Int = 0, notFounds: Int = 0,
-            quietOver: Bool = false, lateOver: Bool = false, notSents: Int = 0, answers: Int = 0,
-            sendCode: String? = nil, badInput: Bool = false, sameKey: Bool = true
+            quietOver: Bool = false, notSents: Int = 0, sameKey: Bool = true
         ) {
             self.state = state
             self.request = request
@@ -156,11 +147,7 @@ package struct DueSubscription: Sendable {
             self.lookups = lookups
             self.notFounds = notFounds
             self.quietOver = quietOver
-            self.lateOver = lateOver
             self.notSents = notSents
-            self.answers = answers
-            self.sendCode = sendCode
-            self.badInput = badInput
             self.sameKey = sameKey
         }
     }

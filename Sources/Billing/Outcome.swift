@@ -73,8 +73,8 @@ package struct Answer: Hashable, Sendable {
         case none
         /// Of a refusal: maintenance, which takes hours.
         case lastsHours
-        /// Of an unknown, or of a repeat: the provider's own words for this very request, which it may
-        /// keep and repeat under its key.
+        /// Of an unknown: the provider's own words for this very request, which it may keep and repeat
+        /// under its key.
         case finalWord
         /// The same, and it blames what was sent: when surely nothing was executed, sending it again is
         /// of no use.
@@ -90,13 +90,6 @@ package struct Answer: Hashable, Sendable {
         self.httpStatus = httpStatus
         self.traceID = traceID
         self.trait = trait
-    }
-
-    /// The same answer, with what its code says.
-    package func with(_ trait: Trait) -> Answer {
-        var answer = self
-        answer.trait = trait
-        return answer
     }
 }
 

@@ -125,22 +125,10 @@ package enum ProviderTask: Hashable, Sendable {
         /// A not-found counts, and the name could be sent again: without that, absence changes nothing
         /// and the look-ups stay on their ladder.
         package var quietOver: Bool
-        /// Why sending it again is of no use, if it is not; `quietOver` is later then, see
-        /// ``DueSubscription/LastAttempt/lateOver``.
-        package var jam: Jam?
-
-        package enum Jam: Hashable, Sendable {
-            /// The provider answered two sends in a row with this code: it keeps it under the key.
-            case kept(code: String)
-            /// It blamed what was sent.
-            case badInput(code: String)
-        }
-
-        package init(lookups: Int, notFounds: Int, quietOver: Bool, jam: Jam? = nil) {
+        package init(lookups: Int, notFounds: Int, quietOver: Bool) {
             self.lookups = lookups
             self.notFounds = notFounds
             self.quietOver = quietOver
-            self.jam = jam
         }
     }
 }

@@ -30,21 +30,21 @@ extension Work {
             if isRepeat { return unknown(number, answer) }
             return declined(number, answer, kind, jitter)
         case .refused(let answer):
-            if isRepeat { return unknown(number, answer.with(.finalWord)) }
+            if isRepeat { return unknown(number, answer) }
             let wait =
                 answer.trait == .lastsHours
                 ? Backoff.maintained(number: number, jitter: jitter)
                 : Backoff.refused(number: number, jitter: jitter)
             return change(.refused(number: number, answer), next: .after(wait))
         case .faultOfAll(let answer):
-            if isRepeat { return unknown(number, answer.with(.finalWord)) }
+            if isRepeat { return unknown(number, answer) }
             // The worker stops claiming and probes one row at a time (Worker); the row waits as after
             // any refusal, so that probes do not use up the attempts of one charge.
             return change(
                 .refused(number: number, answer),
                 next: .after(Backoff.refused(number: number, jitter: jitter)))
         case .faultOfRow(let answer):
-            if isRepeat { return unknown(number, answer.with(.badInput)) }
+            if isRepeat { return unknown(number, answer) }
             return held(
                 .refused(number: number, answer), "refused by the provider: \(answer.code)")
         }
@@ -67,7 +67,6 @@ extension Work {
             if outcome != nil { return unknown(number, answer) }
             // Twice, the last time after the quiet time: only then may the name be sent again.
             let isAbsent = doubt.notFounds >= 1 && doubt.quietOver
-            if isAbsent, let jam = doubt.jam { return ended(number, jam, jitter) }
             return change(
                 .lookedUp(number: number, answer, found: isAbsent ? .absent : .nothing),
                 next: .after(isAbsent ? .zero : Backoff.lookUp(after: doubt.lookups)))
@@ -130,26 +129,6 @@ extension Work {
         return Transition(
             subscription: subscription, lease: lease, charge: charge,
             chargeChange: ending.change, standing: ending.standing, next: .advance)
-    }
-
-    /// Not there, twice, the last time when nothing that was sent can act any more, and another send
-    /// would only bring the kept answer: the attempt ends as not executed. With a provider that keeps the
-    /// answer, a later copy of this name is answered the same; with one that does not, the next name
-    /// follows, as after any attempt that was ever unknown, a gap later and after a look-up of all
-    /// earlier ones.
-    private func ended(
-        _ number: Int, _ jam: ProviderTask.Doubt.Jam, _ jitter: Double
-    ) -> Transition {
-        switch jam {
-        case .badInput(let code):
-            held(
-                .refused(number: number, Answer(code: code)),
-                "refused by the provider: \(code), and not executed")
-        case .kept(let code):
-            change(
-                .refused(number: number, Answer(code: code)),
-                next: .after(Backoff.refused(number: number, jitter: jitter)))
-        }
     }
 
     // MARK: Pieces

@@ -164,11 +164,9 @@ package struct Step: Hashable, Sendable {
         // error for days is asked every two hours, not every few minutes. Never less often while the
         // name may be sent again: a few lost answers must not cost the 13 days.
         let rung = attempt.lookups + max(0, attempt.sends - 1)
-        let jam = attempt.jam(numbers)
-        let isQuiet = jam == nil ? attempt.quietOver : attempt.lateOver
         let doubt = ProviderTask.Doubt(
             lookups: maySend ? min(rung, Backoff.lastRungOfSends) : rung,
-            notFounds: attempt.notFounds, quietOver: isQuiet && maySend, jam: jam)
+            notFounds: attempt.notFounds, quietOver: attempt.quietOver && maySend)
         return Step(
             opensCharge: false, action: .ask(.resolve(attempt.request, doubt), opensAttempt: false))
     }
@@ -299,17 +297,6 @@ package struct Step: Hashable, Sendable {
     ) -> Step {
         let decision = Decision(chargeChange: change, standing: standing, next: next)
         return Step(opensCharge: opens, action: .write(decision))
-    }
-}
-
-extension DueSubscription.LastAttempt {
-    /// A provider that keeps an error under name after name is not helped by more of them: from the
-    /// middle of the names that a charge can have, the name stays and is repeated as long as it may be.
-    fileprivate func jam(_ numbers: FleetNumbers) -> ProviderTask.Doubt.Jam? {
-        guard let sendCode else { return nil }
-        if badInput { return .badInput(code: sendCode) }
-        let hasNames = request.number * 2 < numbers.maximumAttempts
-        return answers >= 2 && hasNames ? .kept(code: sendCode) : nil
     }
 }
 

@@ -133,11 +133,8 @@ enum ClaimSQL {
                 AS same_key,
             a.opened_at, a.finished_at, billing.next_day(a.finished_at) AS next_day,
             a.unknown_since IS NOT NULL AS ever_unknown, a.in_doubt,
-            a.absent, a.sends, a.lookups, a.not_founds, a.not_sents, a.answers, a.send_code,
-            a.bad_input,
+            a.absent, a.sends, a.lookups, a.not_founds, a.not_sents,
             coalesce(a.quiet_until <= now(), true) AS quiet_over,
-            coalesce(a.quiet_until + (SELECT t.late_bound FROM billing.settings AS t) <= now(), true)
-                AS late_over,
             (SELECT r.code FROM billing.attempts AS r
              WHERE r.charge_id = c.charge_id AND r.attempt_no < a.attempt_no
                AND r.billing_key_id = a.billing_key_id AND r.state = 'declined'

@@ -12,9 +12,6 @@ struct RecordRows {
     var message: [String?] = []
     var httpStatus: [Int32?] = []
     var traceID: [String?] = []
-    /// The provider's own words, which it may keep under the key.
-    var isFinalWord: [Bool] = []
-    var isBadInput: [Bool] = []
     var killsKey: [Bool] = []
     var paymentKey: [String?] = []
     var approvedAt: PostgresValue = .timestamps([])
@@ -82,8 +79,6 @@ struct RecordRows {
         message.append(answer?.message)
         httpStatus.append(answer?.httpStatus.map { Int32($0) })
         traceID.append(answer?.traceID)
-        isFinalWord.append(answer?.trait == .finalWord || answer?.trait == .badInput)
-        isBadInput.append(answer?.trait == .badInput)
         killsKey.append(kills)
         paidOrder.append(order?.value)
         return payment

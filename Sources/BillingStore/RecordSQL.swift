@@ -60,16 +60,15 @@ enum RecordSQL {
             SELECT * FROM unnest(
                 \(rows.subscription), \(rows.lease), \(rows.charge), \(rows.attemptKind),
                 \(rows.attemptNumber), \(rows.code), \(rows.message), \(rows.httpStatus),
-                \(rows.traceID), \(rows.isFinalWord), \(rows.isBadInput), \(rows.killsKey),
-                \(rows.paymentKey), \(rows.approvedAt),
+                \(rows.traceID), \(rows.killsKey), \(rows.paymentKey), \(rows.approvedAt),
                 \(rows.receiptURL), \(rows.card), \(rows.refunded), \(rows.paidOrder),
                 \(rows.chargeKind), \(rows.reason), \(rows.standing), \(rows.nextKind),
                 \(rows.nextSeconds), \(rows.nextStep), \(rows.nextAt)
             ) WITH ORDINALITY AS t (
                 subscription_id, lease_no, charge_id, attempt_kind, attempt_no, code, message,
-                http_status, trace_id, is_word, is_bad_input, kills_key, payment_key, approved_at,
-                receipt_url, card, refunded_amount, paid_order, charge_kind, reason, standing,
-                next_kind, next_seconds, next_step, next_at, ord)
+                http_status, trace_id, kills_key, payment_key, approved_at, receipt_url, card,
+                refunded_amount, paid_order, charge_kind, reason, standing, next_kind,
+                next_seconds, next_step, next_at, ord)
         ), known AS (
             SELECT i.*, s.state AS was, s.cancel_at, s.attempt_open, s.period_index,
                    s.open_charge_id AS open_charge, s.next_charge_at AS next_was,
@@ -210,13 +209,6 @@ enum RecordSQL {
                 not_founds = a.not_founds
                     + (e.attempt_kind IN ('looked_up_nothing', 'looked_up_absent'))::int,
                 absent = e.attempt_kind = 'looked_up_absent',
-                -- Answers in a row that leave it open, of one code; silence begins anew.
-                answers = CASE WHEN e.attempt_kind <> 'unknown' THEN a.answers
-                    WHEN NOT e.is_word THEN 0
-                    WHEN a.send_code = e.code THEN a.answers + 1 ELSE 1 END,
-                send_code = CASE WHEN e.attempt_kind <> 'unknown' THEN a.send_code
-                    WHEN e.is_word THEN e.code END,
-                bad_input = a.bad_input OR e.is_bad_input,
                 -- Given up now: whatever was sent was sent before.
                 quiet_until = CASE WHEN e.attempt_kind = 'unknown'
                     THEN clock_timestamp() + 2 * (SELECT request_timeout FROM billing.settings)

@@ -77,10 +77,8 @@ extension PostgresRow {
             sends: try int("sends"),
             lookups: try int("lookups"),
             notFounds: try int("not_founds"),
-            quietOver: try bool("quiet_over"), lateOver: try bool("late_over"),
-            notSents: try int("not_sents"), answers: try int("answers"),
-            sendCode: try stringOrNil("send_code"), badInput: try bool("bad_input"),
-            sameKey: try bool("same_key"))
+            quietOver: try bool("quiet_over"),
+            notSents: try int("not_sents"), sameKey: try bool("same_key"))
     }
 
     /// The fleet's numbers of one row of ``ClaimSQL/permission(fingerprint:mode:schemaVersion:)``.

@@ -141,3 +141,11 @@ extension Outcome {
         }
     }
 }
+
+extension Answer {
+    fileprivate func with(_ trait: Trait) -> Answer {
+        var answer = self
+        answer.trait = trait
+        return answer
+    }
+}

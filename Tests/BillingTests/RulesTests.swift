@@ -163,42 +163,6 @@ struct LookUpRulesTests {
         }
     }
 
-    /// What a repeat was refused with counts as an answer that the provider may keep.
-    @Test(arguments: [
-        (Outcome.refused(poor), Answer.Trait.finalWord), (.faultOfAll(poor), .finalWord),
-        (.faultOfRow(poor), .badInput), (.notSent(poor), .none),
-    ])
-    func theRefusalOfARepeat(_ outcome: Outcome, _ trait: Answer.Trait) {
-        let transition = work().after(outcome, of: request, isRepeat: true, tries: 0, jitter: 0)
-        #expect(transition.attempt == .unknown(number: request.number, poor.with(trait)))
-    }
-
-    /// An answer that the provider keeps under the key ends the attempt, but only with look-ups as
-    /// strict as before any other send; when it blames what was sent, a person must look.
-    @Test(arguments: [
-        (ProviderTask.Doubt.Jam.kept(code: "JAM"), false), (.badInput(code: "JAM"), true),
-    ])
-    func aKeptAnswerEndsTheAttempt(_ jam: ProviderTask.Doubt.Jam, isHeld: Bool) {
-        for (notFounds, quietOver) in [(0, false), (0, true), (1, false), (5, false)] {
-            let doubt = ProviderTask.Doubt(
-                lookups: 2, notFounds: notFounds, quietOver: quietOver, jam: jam)
-            let transition = work().after(.notFound(poor), of: request, doubt, jitter: 0)
-            #expect(Kind(transition.attempt) == .nothing)
-        }
-        let doubt = ProviderTask.Doubt(lookups: 2, notFounds: 1, quietOver: true, jam: jam)
-        let transition = work().after(.notFound(poor), of: request, doubt, jitter: 0)
-        #expect(transition.attempt == .refused(number: request.number, Answer(code: "JAM")))
-        if case .held = transition.chargeChange {
-            #expect(isHeld)
-        } else {
-            #expect(!isHeld)
-        }
-        for lookUp in [LookUp.unclear(poor), .faultOfAll(poor)] {
-            let transition = work().after(lookUp, of: request, doubt, jitter: 0)
-            #expect(Kind(transition.attempt) == .unclear)
-        }
-    }
-
     @Test func moneyThatWentBackIsARefund() {
         let doubt = ProviderTask.Doubt(lookups: 0, notFounds: 0, quietOver: false)
         let canceled = payment { $0.status = .canceled }

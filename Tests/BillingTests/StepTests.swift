@@ -336,50 +336,6 @@ struct StepTests {
         ),
     ]
 
-    private struct Jam: Sendable {
-        var answers = 2
-        var code: String? = "JAM"
-        var isBadInput = false
-        var number = 1
-        var isQuiet = true
-        var isLate = true
-        var sameKey = true
-        var jam: ProviderTask.Doubt.Jam?
-        var quietOver = true
-    }
-
-    /// A jam counts only when nothing that was sent can act any more, and while the charge has names.
-    @Test(arguments: [
-        Jam(jam: .kept(code: "JAM")),
-        Jam(answers: 1, isLate: false),
-        Jam(code: nil),
-        Jam(isLate: false, jam: .kept(code: "JAM"), quietOver: false),
-        Jam(answers: 1, isBadInput: true, number: 19, jam: .badInput(code: "JAM")),
-        Jam(
-            answers: 1, isBadInput: true, isLate: false, jam: .badInput(code: "JAM"),
-            quietOver: false),
-        Jam(number: 9, jam: .kept(code: "JAM")),
-        Jam(number: 10, isLate: false),
-        Jam(sameKey: false, jam: .kept(code: "JAM"), quietOver: false),
-    ])
-    private func anAttemptIsJammed(_ jam: Jam) {
-        let due = row().with(
-            attempt(.open, number: jam.number) {
-                $0.answers = jam.answers
-                $0.sendCode = jam.code
-                $0.badInput = jam.isBadInput
-                $0.quietOver = jam.isQuiet
-                $0.lateOver = jam.isLate
-                $0.sameKey = jam.sameKey
-            })
-        guard case .ask(.resolve(_, let doubt), _) = Step.decide(due, numbers).action else {
-            Issue.record("not looked up")
-            return
-        }
-        #expect(doubt.jam == jam.jam)
-        #expect(doubt.quietOver == jam.quietOver)
-    }
-
     private static let gap = numbers.gap
     private static let next = Verb.send(2, isRepeat: false, earlier: 1, opensAttempt: true)
     private static let endedAttempts: [(DueSubscription, Verb)] = [

@@ -106,9 +106,6 @@ package struct Ledger: Sendable {
         package var lookups = 0
         package var notFounds = 0
         package var notSents = 0
-        package var answers = 0
-        package var sendCode: String?
-        package var badInput = false
         package var quietUntil: Instant?
         package var contradiction: String?
     }

@@ -226,11 +226,7 @@ extension Ledger {
                     absent: attempt.absent, sends: attempt.sends, lookups: attempt.lookups,
                     notFounds: attempt.notFounds,
                     quietOver: attempt.quietUntil.map { $0 <= clocks.real } ?? true,
-                    lateOver: attempt.quietUntil.map { $0 + numbers.lateBound <= clocks.real }
-                        ?? true,
-                    notSents: attempt.notSents, answers: attempt.answers,
-                    sendCode: attempt.sendCode, badInput: attempt.badInput,
-                    sameKey: attempt.fingerprint == fingerprint)
+                    notSents: attempt.notSents, sameKey: attempt.fingerprint == fingerprint)
             },
             earlierCode: earlier.first ?? nil, earliestCode: earlier.dropFirst().first ?? nil)
     }

@@ -271,12 +271,7 @@ extension Ledger {
         attempt.inDoubt = news.attemptBecomes == nil
         attempt.absent = false
         switch kind {
-        case .unknown(_, let answer):
-            let isWord = answer.trait == .finalWord || answer.trait == .badInput
-            attempt.answers =
-                !isWord ? 0 : attempt.sendCode == answer.code ? attempt.answers + 1 : 1
-            attempt.sendCode = isWord ? answer.code : nil
-            attempt.badInput = attempt.badInput || answer.trait == .badInput
+        case .unknown:
             attempt.unknownSince = attempt.unknownSince ?? clocks.business
             attempt.quietUntil = clocks.real + numbers.requestTimeout * 2
         case .notSent:
