@@ -75,7 +75,7 @@ enum AnswerFuzz {
     private static func isPaid(_ transition: Transition) -> Bool {
         switch transition.chargeChange {
         case .paid, .refunded, .free: true
-        case .failed, .skipped, .held, nil: false
+        case .failed, .skipped, .held, .waits, nil: false
         }
     }
 
