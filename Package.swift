@@ -29,6 +29,7 @@ let package = Package(
         .executable(name: "toss-sandbox", targets: ["toss-sandbox"]),
         .executable(name: "billing-simulation", targets: ["billing-simulation"]),
         .executable(name: "billing-chaos", targets: ["billing-chaos"]),
+        .executable(name: "billing-bench", targets: ["billing-bench"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -43,6 +44,7 @@ let package = Package(
         .systemLibrary(name: "CPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(
             name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+        .systemLibrary(name: "CEpoll"),
         .target(name: "Billing", swiftSettings: settings),
         .target(name: "Postgres", dependencies: ["CPQ"], swiftSettings: settings),
         .target(name: "HTTP", dependencies: ["CCurl"], swiftSettings: settings),
@@ -89,6 +91,9 @@ let package = Package(
         .executableTarget(
             name: "billing-chaos", dependencies: ["Postgres", "TestSupport", arguments],
             path: "Tests/Chaos", exclude: ["check"], swiftSettings: testSettings),
+        .executableTarget(
+            name: "billing-bench", dependencies: ["CEpoll", "Postgres", "TestSupport", arguments],
+            path: "Tests/Bench", swiftSettings: testSettings),
         .testTarget(
             name: "BillingTests", dependencies: ["Billing", "TestSupport"],
             swiftSettings: testSettings),

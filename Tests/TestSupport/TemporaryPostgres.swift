@@ -23,6 +23,12 @@ package actor TemporaryPostgres {
         package var socket: String
         package var port: Int
         package var pid: Int32
+
+        package init(socket: String, port: Int, pid: Int32) {
+            self.socket = socket
+            self.port = port
+            self.pid = pid
+        }
     }
 
     private var child: ChildProcess?
@@ -109,6 +115,11 @@ package actor TemporaryPostgres {
 package struct TestDatabase: Sendable {
     package let server: TemporaryPostgres.Server
     package let name: String
+
+    package init(server: TemporaryPostgres.Server, name: String) {
+        self.server = server
+        self.name = name
+    }
 
     /// A conninfo string.
     package func connectionString(as role: TemporaryPostgres.Role = .owner) -> String {

@@ -1,0 +1,5 @@
+// Linux's epoll, which the Glibc module leaves out.
+#ifndef BILLINGD_CEPOLL_SHIM_H
+#define BILLINGD_CEPOLL_SHIM_H
+#include <sys/epoll.h>
+#endif
