@@ -40,6 +40,9 @@ struct DrainCommand: AsyncParsableCommand {
     @Option(help: "Write the figures here, too, as JSON.")
     var json: String?
 
+    @Flag(help: "Say where PostgreSQL's time went.")
+    var statements = false
+
     func run() async throws {
         let plans = [
             Drain.Plan(name: "no latency", charges: charges, latency: 0, inFlight: 1_000),
@@ -55,7 +58,7 @@ struct DrainCommand: AsyncParsableCommand {
         print("              " + Drain.Result.head)
         do {
             for plan in plans where only.map({ plan.name.contains($0) }) ?? true {
-                let result = try await Drain(site: site).run(plan)
+                let result = try await Drain(site: site, tellsStatements: statements).run(plan)
                 results.append(result)
                 print(plan.name.padding(toLength: 14, withPad: " ", startingAt: 0) + result.line)
                 fflush(nil)

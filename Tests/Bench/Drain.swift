@@ -32,6 +32,8 @@ struct Drain {
     }
 
     let site: Site
+    /// Also says where PostgreSQL's time went.
+    var tellsStatements = false
 
     func run(_ plan: Plan) async throws -> Result {
         try await site.fill(plan.charges)
@@ -62,6 +64,7 @@ struct Drain {
             commits: after.commits - before.commits,
             memory: workers.map { ProcessCost.peakMemory($0.pid) }.max() ?? 0,
             mostInFlight: books.mostInFlight)
+        if tellsStatements { for line in try await site.statements() { print(line) } }
         for worker in workers { worker.kill(SIGTERM) }
         for worker in workers { await worker.ended() }
         await provider.end()

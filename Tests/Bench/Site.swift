@@ -121,4 +121,17 @@ struct Site {
             "SELECT count(*) AS n FROM billing.subscriptions WHERE next_charge_at <= billing.now()"
         ).first?.int("n") ?? 0
     }
+
+    /// Where PostgreSQL's time went, a line a statement: calls, milliseconds, rows, bytes of log.
+    func statements() async throws -> [String] {
+        try await database.run(
+            """
+            SELECT format('%s calls %s ms %s rows %s B  %s', lpad(calls::text, 6),
+                lpad(round(total_exec_time::numeric)::text, 7), lpad(rows::text, 7),
+                lpad(wal_bytes::text, 10), left(regexp_replace(query, '\\s+', ' ', 'g'), 70)) AS line
+            FROM public.pg_stat_statements WHERE query !~ 'pg_stat_'
+            ORDER BY total_exec_time DESC LIMIT 12
+            """
+        ).map { try $0.string("line") }
+    }
 }
