@@ -60,6 +60,11 @@ package actor PostgresConnection {
     ) throws(PostgresError) -> PostgresRows {
         let handle = try live()
         do throws(PostgresError) {
+            if handle.needsPrepare(query) {
+                let name = try handle.sendPrepare(query)
+                _ = try finish(handle, deadline)
+                handle.isPrepared(query, as: name)
+            }
             try handle.send(query)
             return try finish(handle, deadline).rows
         } catch {
@@ -94,18 +99,29 @@ package actor PostgresConnection {
                set_config('jit', 'off', true)
         """
 
+    /// For the hot path, whose tables are reached by an index for each row and whatever the planner
+    /// knows of them: a table that was empty when it looked is not any more.
+    private static let byIndex =
+        begin
+            + """
+            , set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+                   set_config('enable_mergejoin', 'off', true),
+                   set_config('plan_cache_mode', 'auto', true)
+            """
+
     /// Runs `body` between BEGIN and COMMIT (READ COMMITTED). Its first statement sets
     /// `synchronous_commit` for this transaction, because the environment and role settings can
     /// turn it off behind our back.
     ///
     /// Throws what `body` threw, after a ROLLBACK; or a ``PostgresError``, whose `outcomeUnknown`
-    /// says that the COMMIT may have happened all the same.
+    /// says that the COMMIT may have happened all the same. `byIndex`: plans are made of index scans and
+    /// nested loops only.
     package func transaction<Result: Sendable>(
-        _ body: @Sendable (isolated PostgresConnection) throws -> Result
+        byIndex: Bool = false, _ body: @Sendable (isolated PostgresConnection) throws -> Result
     ) throws -> Result {
         let result: Result
         do {
-            try execute(script: Self.begin, deadline: .seconds(10))
+            try execute(script: byIndex ? Self.byIndex : Self.begin, deadline: .seconds(10))
             result = try body(self)
         } catch {
             rollBack()

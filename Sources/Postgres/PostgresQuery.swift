@@ -3,6 +3,17 @@
 package struct PostgresQuery: ExpressibleByStringInterpolation, Sendable {
     package let text: String
     package let parameters: [PostgresValue]
+    /// Planned once a connection instead of at each use, see ``prepared``.
+    private(set) var isPrepared = false
+
+    /// The same statement, parsed and planned once a connection: for the large statements of the hot
+    /// path, whose planning costs more than ten rows of their work. Only for a shape that no plan can
+    /// spoil: after five uses the plan is made for no values in particular.
+    package var prepared: PostgresQuery {
+        var query = self
+        query.isPrepared = true
+        return query
+    }
 
     package init(stringLiteral value: String) {
         text = value

@@ -8,7 +8,12 @@ package struct PostgresTimestamp: Hashable, Comparable, Sendable, CustomStringCo
     /// `2026-01-31T09:00:00+09:00`, `…Z`, and a year before 1 with ` BC` at the end. Nil for anything
     /// else: `infinity`, a day that is in no calendar, and what 64 bits do not hold.
     package init?(iso8601 text: String) {
-        var digits = Scanner(Array(text.utf8))
+        self.init(iso8601: Array(text.utf8)[...])
+    }
+
+    /// The same of UTF-8 bytes.
+    init?(iso8601 text: ArraySlice<UInt8>) {
+        var digits = Scanner(text)
         guard var year = digits.number(4...6), digits.take("-"), let month = digits.number(2...2),
             digits.take("-"), let day = digits.number(2...2), digits.take(" ") || digits.take("T"),
             let hour = digits.number(2...2), digits.take(":"), let minute = digits.number(2...2),
@@ -43,9 +48,29 @@ package struct PostgresTimestamp: Hashable, Comparable, Sendable, CustomStringCo
         let (seconds, micros) = microseconds.quotientAndRemainder(floor: 1_000_000)
         let (days, second) = seconds.quotientAndRemainder(floor: 86_400)
         let (year, month, day) = Self.date(days: days)
-        return "\(padded(year > 0 ? year : 1 - year, 4))-\(padded(month, 2))-\(padded(day, 2))T"
-            + "\(padded(second / 3_600, 2)):\(padded(second / 60 % 60, 2)):"
-            + "\(padded(second % 60, 2)).\(padded(micros, 6))Z" + (year > 0 ? "" : " BC")
+        var text: [UInt8] = []
+        text.reserveCapacity(32)
+        func write(_ number: Int64, _ width: Int, _ end: Unicode.Scalar) {
+            var left = width
+            var power: Int64 = 1
+            while left > 1 || number / power >= 10 {
+                power *= 10
+                left -= 1
+            }
+            while power > 0 {
+                text.append(UInt8(ascii: "0") + UInt8(number / power % 10))
+                power /= 10
+            }
+            text.append(UInt8(ascii: end))
+        }
+        write(year > 0 ? year : 1 - year, 4, "-")
+        write(month, 2, "-")
+        write(day, 2, "T")
+        write(second / 3_600, 2, ":")
+        write(second / 60 % 60, 2, ":")
+        write(second % 60, 2, ".")
+        write(micros, 6, "Z")
+        return String(decoding: text, as: UTF8.self) + (year > 0 ? "" : " BC")
     }
 
     /// Days since 1970-01-01 in the proleptic Gregorian calendar (400-year eras from 1 March).
@@ -69,11 +94,6 @@ package struct PostgresTimestamp: Hashable, Comparable, Sendable, CustomStringCo
     }
 }
 
-private func padded(_ number: Int64, _ width: Int) -> String {
-    let digits = "\(number)"
-    return String(repeating: "0", count: max(0, width - digits.count)) + digits
-}
-
 extension Int64 {
     fileprivate func quotientAndRemainder(floor divisor: Int64) -> (Int64, Int64) {
         let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
@@ -82,15 +102,18 @@ extension Int64 {
 }
 
 private struct Scanner {
-    private let bytes: [UInt8]
-    private var index = 0
+    private let bytes: ArraySlice<UInt8>
+    private var index: Int
 
-    init(_ bytes: [UInt8]) { self.bytes = bytes }
+    init(_ bytes: ArraySlice<UInt8>) {
+        self.bytes = bytes
+        index = bytes.startIndex
+    }
 
-    var isAtEnd: Bool { index == bytes.count }
+    var isAtEnd: Bool { index == bytes.endIndex }
 
     mutating func take(_ character: Unicode.Scalar) -> Bool {
-        guard index < bytes.count, bytes[index] == UInt8(ascii: character) else { return false }
+        guard index < bytes.endIndex, bytes[index] == UInt8(ascii: character) else { return false }
         index += 1
         return true
     }
@@ -98,7 +121,7 @@ private struct Scanner {
     mutating func number(_ width: ClosedRange<Int>) -> Int64? {
         var value: Int64 = 0
         var count = 0
-        while index < bytes.count, count < width.upperBound, let digit = digit(bytes[index]) {
+        while index < bytes.endIndex, count < width.upperBound, let digit = digit(bytes[index]) {
             value = value * 10 + digit
             count += 1
             index += 1
@@ -110,7 +133,7 @@ private struct Scanner {
     mutating func fraction() -> Int64? {
         var value: Int64 = 0
         var count = 0
-        while index < bytes.count, count < 9, let digit = digit(bytes[index]) {
+        while index < bytes.endIndex, count < 9, let digit = digit(bytes[index]) {
             if count < 6 { value = value * 10 + digit }
             count += 1
             index += 1
