@@ -299,7 +299,9 @@ CREATE TABLE IF NOT EXISTS billing.billing_keys (
     billing_key_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     customer_key text NOT NULL REFERENCES billing.customers,
     billing_key text NOT NULL CONSTRAINT billing_keys_billing_key_unique UNIQUE
-        CONSTRAINT "billing_key: 8 to 200 of A-Z a-z 0-9 _ = -" CHECK (billing_key ~ '^[A-Za-z0-9_=-]{8,200}$'),
+        CONSTRAINT "billing_key: 8 to 200 of A-Z a-z 0-9 _ = -" CHECK (
+            char_length(billing_key) >= 8 AND char_length(billing_key) <= 200
+            AND billing_key !~ '[^A-Za-z0-9_=-]'),
     card_number text CONSTRAINT "card_number: masked, at most 20 characters"
         CHECK (char_length(card_number) <= 20
                AND char_length(regexp_replace(card_number, '[^0-9]', '', 'g')) < 12),
@@ -346,9 +348,12 @@ CREATE TABLE IF NOT EXISTS billing.subscriptions (
     cancel_at timestamptz CONSTRAINT "cancel_at: a finite time or null" CHECK (isfinite(cancel_at)),
     created_at timestamptz NOT NULL DEFAULT billing.now(),
     -- From here on the worker's own.
+    -- 96 random bits. No unique index: order ids are unique, so a second one of the same prefix cannot
+    -- be charged, and an index of random texts would be written at each renewal.
     order_prefix text NOT NULL DEFAULT left(replace(gen_random_uuid()::text, '-', ''), 24)
-        CONSTRAINT subscriptions_order_prefix_unique UNIQUE
-        CONSTRAINT subscriptions_order_prefix CHECK (order_prefix ~ '^[A-Za-z0-9_-]{6,40}$'),
+        CONSTRAINT subscriptions_order_prefix CHECK (
+            char_length(order_prefix) >= 6 AND char_length(order_prefix) <= 40
+            AND order_prefix !~ '[^A-Za-z0-9_-]'),
     cycle interval NOT NULL,
     anchor_index integer NOT NULL DEFAULT 0,
     period_at timestamptz NOT NULL,
@@ -479,10 +484,13 @@ COMMENT ON COLUMN billing.charges.created_at IS 'Business time of its opening.';
 COMMENT ON COLUMN billing.charges.updated_at IS 'Business time of its last change.';
 
 CREATE TABLE IF NOT EXISTS billing.attempts (
-    charge_id bigint NOT NULL REFERENCES billing.charges,
+    charge_id bigint NOT NULL,  -- of billing.charges: attempts_guard_new looks, nothing deletes there
     attempt_no integer NOT NULL CONSTRAINT attempts_attempt_no CHECK (attempt_no BETWEEN 1 AND 20),
     order_id text NOT NULL CONSTRAINT attempts_order_id_unique UNIQUE
-        CONSTRAINT attempts_order_id CHECK (order_id ~ '^[A-Za-z0-9_-]{6,64}$'),
+        -- Length and letters apart: one expression with {6,64} costs 8 us a row, {8,200} 26.
+        CONSTRAINT attempts_order_id CHECK (
+            char_length(order_id) >= 6 AND char_length(order_id) <= 64
+            AND order_id !~ '[^A-Za-z0-9_-]'),
     idempotency_key text NOT NULL
         CONSTRAINT attempts_idempotency_key CHECK (char_length(idempotency_key) BETWEEN 6 AND 300),
     billing_key_id bigint NOT NULL REFERENCES billing.billing_keys,
@@ -572,8 +580,10 @@ CREATE TABLE IF NOT EXISTS billing.events (
         'subscription.suspended', 'subscription.recovered', 'subscription.canceled',
         'billing_key.dead', 'secret_key.rotating', 'secret_key.rotated', 'secret_key.kept',
         'database.adopted', 'reconcile.finding')),
-    subscription_id bigint REFERENCES billing.subscriptions,
-    charge_id bigint REFERENCES billing.charges,
+    -- No foreign keys: they cost 13 us a charge. Only functions and the worker write here, in the
+    -- statement that writes the charge, and no charge is ever deleted.
+    subscription_id bigint,
+    charge_id bigint,
     data jsonb NOT NULL DEFAULT '{}'
 );
 CREATE INDEX IF NOT EXISTS events_occurred ON billing.events USING brin (occurred_at);
@@ -713,7 +723,8 @@ CREATE OR REPLACE FUNCTION billing.check_billing_key() RETURNS trigger
     AS $$
 DECLARE
     broken text := CASE
-        WHEN NEW.billing_key IS NULL OR NEW.billing_key !~ '^[A-Za-z0-9_=-]{8,200}$'
+        WHEN NEW.billing_key IS NULL OR char_length(NEW.billing_key) NOT BETWEEN 8 AND 200
+            OR NEW.billing_key ~ '[^A-Za-z0-9_=-]'
             THEN 'billing_key: 8 to 200 of A-Z a-z 0-9 _ = -'
         WHEN char_length(NEW.card_number) > 20
             OR char_length(regexp_replace(NEW.card_number, '[^0-9]', '', 'g')) >= 12
@@ -784,37 +795,53 @@ BEGIN
     RETURN NEW;
 END
 $$;
+-- The function is called only when there may be something to refuse: a call costs 2.3 us.
 CREATE OR REPLACE TRIGGER charges_guard BEFORE UPDATE ON billing.charges
-    FOR EACH ROW EXECUTE FUNCTION billing.guard_charge();
+    FOR EACH ROW WHEN (
+        NEW.subscription_id IS DISTINCT FROM OLD.subscription_id
+        OR NEW.period_index IS DISTINCT FROM OLD.period_index
+        OR NEW.period_start IS DISTINCT FROM OLD.period_start
+        OR NEW.period_end IS DISTINCT FROM OLD.period_end
+        OR NEW.amount IS DISTINCT FROM OLD.amount
+        OR NEW.tax_free_amount IS DISTINCT FROM OLD.tax_free_amount
+        OR NEW.order_name IS DISTINCT FROM OLD.order_name
+        OR NEW.created_at IS DISTINCT FROM OLD.created_at
+        OR (OLD.payment_key IS NOT NULL AND NEW.payment_key IS DISTINCT FROM OLD.payment_key)
+        OR (OLD.state <> 'open' AND NEW.state <> OLD.state))
+    EXECUTE FUNCTION billing.guard_charge();
 
--- After the whole statement, so that an attempt ended by the same statement counts as ended.
+-- After the whole statement, so that an attempt ended by the same statement counts as ended; and once
+-- for all its rows: a call a row costs 16 us of a charge.
 CREATE OR REPLACE FUNCTION billing.guard_charge_end() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    -- By index for each row, whatever the tables looked like when the plan was made.
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
     AS $$
 DECLARE
-    last billing.attempts;
+    wrong record;
 BEGIN
-    SELECT * INTO last FROM billing.attempts
-    WHERE charge_id = NEW.charge_id ORDER BY attempt_no DESC LIMIT 1;
-    IF NOT FOUND THEN
-        RETURN NULL;
-    END IF;
-    IF last.state = 'open' THEN
-        RAISE EXCEPTION 'charge % may not end while attempt % is open', NEW.charge_id,
-            last.attempt_no USING ERRCODE = 'check_violation';
-    END IF;
-    IF NEW.state IN ('failed', 'skipped')
-        AND last.finished_at + (SELECT gap FROM billing.settings) > billing.now()
-    THEN
-        RAISE EXCEPTION 'charge % may not end unpaid before its seal', NEW.charge_id
+    SELECT n.charge_id, last.attempt_no, last.state INTO wrong
+    FROM changed AS n CROSS JOIN LATERAL (
+        SELECT a.attempt_no, a.state, a.finished_at FROM billing.attempts AS a
+        WHERE a.charge_id = n.charge_id ORDER BY a.attempt_no DESC LIMIT 1) AS last
+    WHERE n.state IN ('paid', 'failed', 'skipped', 'refunded') AND n.amount > 0
+      AND (last.state = 'open'
+           OR n.state IN ('failed', 'skipped')
+              AND last.finished_at + (SELECT gap FROM billing.settings) > billing.now())
+    ORDER BY n.charge_id LIMIT 1;
+    IF wrong.state = 'open' THEN
+        RAISE EXCEPTION 'charge % may not end while attempt % is open', wrong.charge_id,
+            wrong.attempt_no USING ERRCODE = 'check_violation';
+    ELSIF FOUND THEN
+        RAISE EXCEPTION 'charge % may not end unpaid before its seal', wrong.charge_id
             USING ERRCODE = 'check_violation';
     END IF;
     RETURN NULL;
 END
 $$;
-CREATE OR REPLACE TRIGGER charges_end AFTER UPDATE OF state ON billing.charges
-    FOR EACH ROW WHEN (NEW.state IN ('paid', 'failed', 'skipped', 'refunded') AND NEW.amount > 0)
-    EXECUTE FUNCTION billing.guard_charge_end();
+CREATE OR REPLACE TRIGGER charges_end AFTER UPDATE ON billing.charges
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_charge_end();
 
 CREATE OR REPLACE FUNCTION billing.guard_attempt() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -841,59 +868,74 @@ BEGIN
 END
 $$;
 CREATE OR REPLACE TRIGGER attempts_guard BEFORE UPDATE ON billing.attempts
-    FOR EACH ROW EXECUTE FUNCTION billing.guard_attempt();
+    FOR EACH ROW WHEN (
+        NEW.charge_id IS DISTINCT FROM OLD.charge_id
+        OR NEW.attempt_no IS DISTINCT FROM OLD.attempt_no
+        OR NEW.order_id IS DISTINCT FROM OLD.order_id
+        OR NEW.idempotency_key IS DISTINCT FROM OLD.idempotency_key
+        OR NEW.billing_key_id IS DISTINCT FROM OLD.billing_key_id
+        OR NEW.amount IS DISTINCT FROM OLD.amount
+        OR NEW.tax_free_amount IS DISTINCT FROM OLD.tax_free_amount
+        OR NEW.customer_key IS DISTINCT FROM OLD.customer_key
+        OR NEW.order_name IS DISTINCT FROM OLD.order_name
+        OR NEW.secret_key_fingerprint IS DISTINCT FROM OLD.secret_key_fingerprint
+        OR NEW.opened_at IS DISTINCT FROM OLD.opened_at
+        OR (OLD.state <> 'open' AND (NEW.state IS DISTINCT FROM OLD.state
+            OR NEW.code IS DISTINCT FROM OLD.code
+            OR NEW.finished_at IS DISTINCT FROM OLD.finished_at)))
+    EXECUTE FUNCTION billing.guard_attempt();
 
-CREATE OR REPLACE FUNCTION billing.guard_new_attempt() RETURNS trigger
+-- Once for all rows of a statement: a call a row costs 9 us of a charge.
+CREATE OR REPLACE FUNCTION billing.guard_new_attempts() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    -- By index for each row, whatever the tables looked like when the plan was made.
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
     AS $$
 DECLARE
-    previous billing.attempts;
-    charge billing.charges;
+    wrong record;
 BEGIN
-    SELECT * INTO charge FROM billing.charges WHERE charge_id = NEW.charge_id;
-    IF charge.state <> 'open' THEN
-        RAISE EXCEPTION 'attempt % of charge %: the charge is %, not open', NEW.attempt_no,
-            NEW.charge_id, charge.state USING ERRCODE = 'check_violation';
+    SELECT n.charge_id, n.attempt_no, CASE
+        WHEN c.state <> 'open' THEN 'the charge is ' || c.state || ', not open'
+        WHEN ROW (n.amount, n.tax_free_amount, n.order_name)
+            IS DISTINCT FROM ROW (c.amount, c.tax_free_amount, c.order_name)
+            THEN 'amount and name are not those of the charge'
+        -- A claim that was permitted before a rotation and writes after it.
+        WHEN n.secret_key_fingerprint <> t.secret_key_fingerprint
+            THEN 'this database is bound to another secret key'
+        WHEN n.attempt_no = 1 THEN NULL
+        WHEN p.state IS NULL OR p.state NOT IN ('declined', 'refused')
+            THEN 'the one before it has not ended'
+        WHEN p.unknown_since IS NOT NULL AND p.finished_at + t.gap > billing.now()
+            THEN 'the gap after the one before it is not over'
+        -- The provider does not remember a refusal: a copy of that request may yet be executed, and
+        -- its payment take as long again to show.
+        WHEN p.state = 'refused' AND p.finished_at + 2 * t.late_bound > billing.now()
+            THEN 'the one before it was refused less than 2 x late_bound ago'
+        END AS reason
+    INTO wrong
+    FROM fresh AS n CROSS JOIN billing.settings AS t
+    LEFT JOIN billing.charges AS c ON c.charge_id = n.charge_id
+    LEFT JOIN billing.attempts AS p
+        ON n.attempt_no > 1 AND p.charge_id = n.charge_id AND p.attempt_no = n.attempt_no - 1
+    WHERE c.state IS DISTINCT FROM 'open'
+       OR ROW (n.amount, n.tax_free_amount, n.order_name)
+            IS DISTINCT FROM ROW (c.amount, c.tax_free_amount, c.order_name)
+       OR n.secret_key_fingerprint <> t.secret_key_fingerprint
+       OR n.attempt_no > 1 AND (
+            p.state IS NULL OR p.state NOT IN ('declined', 'refused')
+            OR p.unknown_since IS NOT NULL AND p.finished_at + t.gap > billing.now()
+            OR p.state = 'refused' AND p.finished_at + 2 * t.late_bound > billing.now())
+    ORDER BY n.charge_id, n.attempt_no LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'attempt % of charge %: %', wrong.attempt_no, wrong.charge_id,
+            coalesce(wrong.reason, 'there is no such charge') USING ERRCODE = 'check_violation';
     END IF;
-    IF ROW (NEW.amount, NEW.tax_free_amount, NEW.order_name)
-        IS DISTINCT FROM ROW (charge.amount, charge.tax_free_amount, charge.order_name)
-    THEN
-        RAISE EXCEPTION 'attempt % of charge %: amount and name are not those of the charge',
-            NEW.attempt_no, NEW.charge_id USING ERRCODE = 'check_violation';
-    END IF;
-    -- A claim that was permitted before a rotation and writes after it.
-    IF NEW.secret_key_fingerprint <> (SELECT secret_key_fingerprint FROM billing.settings) THEN
-        RAISE EXCEPTION 'attempt % of charge %: this database is bound to another secret key',
-            NEW.attempt_no, NEW.charge_id USING ERRCODE = 'check_violation';
-    END IF;
-    IF NEW.attempt_no = 1 THEN
-        RETURN NEW;
-    END IF;
-    SELECT * INTO previous FROM billing.attempts
-    WHERE charge_id = NEW.charge_id AND attempt_no = NEW.attempt_no - 1;
-    IF NOT FOUND OR previous.state NOT IN ('declined', 'refused') THEN
-        RAISE EXCEPTION 'attempt % of charge %: the one before it has not ended', NEW.attempt_no,
-            NEW.charge_id USING ERRCODE = 'check_violation';
-    END IF;
-    IF previous.unknown_since IS NOT NULL
-        AND previous.finished_at + (SELECT gap FROM billing.settings) > billing.now()
-    THEN
-        RAISE EXCEPTION 'attempt % of charge %: the gap after the one before it is not over',
-            NEW.attempt_no, NEW.charge_id USING ERRCODE = 'check_violation';
-    END IF;
-    -- The provider does not remember a refusal: a copy of that request may yet be executed, and its
-    -- payment take as long again to show.
-    IF previous.state = 'refused'
-        AND previous.finished_at + (SELECT 2 * late_bound FROM billing.settings) > billing.now()
-    THEN
-        RAISE EXCEPTION 'attempt % of charge %: the one before it was refused less than 2 x late_bound ago',
-            NEW.attempt_no, NEW.charge_id USING ERRCODE = 'check_violation';
-    END IF;
-    RETURN NEW;
+    RETURN NULL;
 END
 $$;
-CREATE OR REPLACE TRIGGER attempts_guard_new BEFORE INSERT ON billing.attempts
-    FOR EACH ROW EXECUTE FUNCTION billing.guard_new_attempt();
+CREATE OR REPLACE TRIGGER attempts_guard_new AFTER INSERT ON billing.attempts
+    REFERENCING NEW TABLE AS fresh
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_new_attempts();
 
 -- Subscriptions: what a change by the web app sets off ----------------------------------------
 
@@ -952,11 +994,6 @@ DECLARE
     clock timestamptz := billing.now();
     became text := CASE WHEN NEW.state <> OLD.state THEN NEW.state END;
 BEGIN
-    IF NEW.lease_owner IS DISTINCT FROM OLD.lease_owner OR NEW.lease_no <> OLD.lease_no
-        OR NEW.period_index <> OLD.period_index
-    THEN
-        RETURN NEW;
-    END IF;
     IF NEW.held_reason IS NOT NULL AND OLD.held_reason IS NULL THEN
         -- The worker sets a row aside together with its due time; the web app may only mend it.
         IF OLD.next_charge_at IS NULL OR NEW.next_charge_at IS NOT NULL OR became IS NOT NULL THEN
@@ -1043,7 +1080,10 @@ END
 $$;
 CREATE OR REPLACE TRIGGER subscriptions_follow
     BEFORE UPDATE OF state, cancel_at, billing_key_id, held_reason ON billing.subscriptions
-    FOR EACH ROW EXECUTE FUNCTION billing.follow_subscription();
+    FOR EACH ROW WHEN (
+        NEW.lease_owner IS NOT DISTINCT FROM OLD.lease_owner AND NEW.lease_no = OLD.lease_no
+        AND NEW.period_index = OLD.period_index)
+    EXECUTE FUNCTION billing.follow_subscription();
 
 CREATE OR REPLACE FUNCTION billing.use_new_key() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -1948,6 +1988,7 @@ GRANT EXECUTE ON FUNCTION billing.register_billing_key(text, text, text, text, t
 GRANT SELECT ON ALL TABLES IN SCHEMA billing TO billing_worker;
 GRANT INSERT ON billing.charges, billing.attempts, billing.events, billing.workers
     TO billing_worker;
+GRANT USAGE ON SEQUENCE billing.charges_charge_id_seq TO billing_worker;
 GRANT UPDATE (state, reason, paid_at, payment_key, receipt_url, card, refunded_amount, attempt_no,
     declines, updated_at) ON billing.charges TO billing_worker;
 GRANT UPDATE (state, code, message, http_status, trace_id, sent_at, finished_at, lookups, worker,

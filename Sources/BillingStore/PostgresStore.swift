@@ -71,7 +71,7 @@ package struct PostgresStore: Store {
         let lock = RecordSQL.lock(work.map(\.subscription.value))
         _ = try await translate { () async throws -> Bool in
             try await records.withConnection { connection in
-                try connection.transaction { connection in
+                try connection.transaction(byIndex: true) { connection in
                     _ = try connection.query(lock)
                     _ = try connection.query(query)
                     return true
@@ -128,7 +128,7 @@ extension PostgresStore {
         let identity = identity
         let seen = seen.current
         let (claim, position) = try await claims.withConnection { connection in
-            try connection.transaction { connection in
+            try connection.transaction(byIndex: true) { connection in
                 try Self.claim(limit: limit, identity, seen, connection)
             }
         }
@@ -145,7 +145,8 @@ extension PostgresStore {
         let permission = try connection.query(
             ClaimSQL.permission(
                 fingerprint: identity.fingerprint, mode: identity.mode,
-                schemaVersion: schemaVersion, seen: seen))
+                schemaVersion: schemaVersion, seen: seen
+            ).prepared)
         guard let settings = permission.first else {
             throw StoreError.refused("billing.settings is empty: apply schema.sql")
         }
@@ -260,7 +261,7 @@ extension PostgresStore {
         var rows = ClaimRows()
         var decided: [(DueSubscription, Step)] = []
         let spent = limits.spent
-        let read = try connection.query(ClaimSQL.read(ids))
+        let read = try connection.query(ClaimSQL.read(ids).prepared)
         guard read.count == ids.count else {
             // The foreign keys forbid it; somebody went around them.
             throw StoreError.failed("a due subscription has no plan, or is there twice")
@@ -282,7 +283,8 @@ extension PostgresStore {
         let written = try connection.query(
             ClaimSQL.write(
                 rows, worker: identity.worker, lease: claim.numbers.lease / .seconds(1),
-                fingerprint: identity.fingerprint))
+                fingerprint: identity.fingerprint
+            ).prepared)
         var charges: [Int64: Int64] = [:]
         for row in written {
             charges[try row.int64(0)] = try row.int64OrNil("of_charge")
@@ -335,7 +337,7 @@ extension PostgresStore {
     private func setAside(_ id: Int64, reason: String) async throws(StoreError) {
         let isDone = try await translate { () async throws -> Bool in
             try await claims.withConnection { connection in
-                try connection.transaction { connection in
+                try connection.transaction(byIndex: true) { connection in
                     // Mended or claimed by somebody meanwhile: left alone.
                     guard try !connection.query(ClaimSQL.lock(id)).isEmpty else { return false }
                     _ = try connection.query(ClaimSQL.setAside(id, reason: reason))

@@ -70,7 +70,7 @@ enum RecordSQL {
                 refunded_amount, paid_order, charge_kind, reason, standing, next_kind,
                 next_seconds, next_step, next_at, ord)
         ), known AS (
-            SELECT i.*, s.state AS was, s.cancel_at, s.attempt_open, s.period_index,
+            SELECT i.*, s.subscription_id IS NULL AS is_lost, s.state AS was, s.cancel_at, s.attempt_open, s.period_index,
                    s.open_charge_id AS open_charge, s.next_charge_at AS next_was,
                    s.customer_key, s.billing_key_id AS own_card,
                    s.lease_no = i.lease_no AND s.lease_until IS NOT NULL
@@ -83,9 +83,9 @@ enum RecordSQL {
                    -- Not joined: without statistics the one row of settings counts as 220.
                    (SELECT gap FROM billing.settings) AS gap
             FROM input AS i
-            CROSS JOIN (SELECT billing.now() AS clock) AS b
-            JOIN billing.subscriptions AS s USING (subscription_id)
-            JOIN billing.plans AS p USING (plan_id)
+            CROSS JOIN (SELECT billing.now() AS clock OFFSET 0) AS b
+            LEFT JOIN billing.subscriptions AS s ON s.subscription_id = i.subscription_id
+            LEFT JOIN billing.plans AS p ON p.plan_id = s.plan_id
             -- After a failover that lost rows their ids are issued again: news finds its own charge,
             -- and an approval its own order id, or nothing.
             LEFT JOIN billing.charges AS c
@@ -95,6 +95,8 @@ enum RecordSQL {
                 AND (i.attempt_kind <> 'approved' OR a.order_id = i.paid_order)
         ), judged AS (
             SELECT k.*, CASE
+                -- A row that is not there at all: nothing to write, and nobody to wait for.
+                WHEN is_lost THEN 'stale'
                 WHEN attempt_kind = 'approved' THEN CASE
                     WHEN charge_was IS NULL OR attempt_was IS NULL THEN 'stale'
                     WHEN attempt_was = 'approved' AND known_payment = payment_key
@@ -282,8 +284,8 @@ enum RecordSQL {
               AND (e.holds OR e.verdict = 'applied'
                    OR e.verdict = 'contradiction' AND e.open_charge = e.charge_id)
         ), told AS (
-            INSERT INTO billing.events (type, subscription_id, charge_id, data)
-            SELECT v.type, e.subscription_id, e.charge_id, jsonb_strip_nulls(jsonb_build_object(
+            INSERT INTO billing.events (occurred_at, type, subscription_id, charge_id, data)
+            SELECT e.clock, v.type, e.subscription_id, e.charge_id, jsonb_strip_nulls(jsonb_build_object(
                 'period_index', e.charge_period, 'amount', e.won, 'code', e.code,
                 'attempt_no', e.attempt_no, 'payment_key', e.payment_key,
                 'reason', CASE WHEN e.verdict = 'contradiction' THEN 'contradiction'
@@ -301,15 +303,11 @@ enum RecordSQL {
             ) AS v (ord, type)
             WHERE e.verdict IN ('applied', 'contradiction') AND v.type IS NOT NULL
             UNION ALL
-            SELECT 'billing_key.dead', subscription_id, charge_id, jsonb_build_object(
+            SELECT (SELECT billing.now()), 'billing_key.dead', subscription_id, charge_id, jsonb_build_object(
                 'billing_key_id', billing_key_id, 'code', dead_code)
             FROM key_killed
         )
         SELECT ord, verdict FROM effect
-        UNION ALL
-        -- A row that is not there at all: nothing to write, and nobody to wait for.
-        SELECT i.ord, 'stale' FROM input AS i
-        WHERE NOT EXISTS (SELECT FROM effect AS e WHERE e.ord = i.ord)
         ORDER BY ord
         """
     }

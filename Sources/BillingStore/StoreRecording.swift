@@ -28,9 +28,9 @@ extension PostgresStore {
     private func recordOnce(_ transitions: [Transition]) async throws -> [Verdict] {
         let worker = identity.worker
         return try await records.withConnection { connection in
-            try connection.transaction { connection in
+            try connection.transaction(byIndex: true) { connection in
                 let ids = transitions.map(\.subscription.value).sorted()
-                _ = try connection.query(RecordSQL.lock(ids))
+                _ = try connection.query(RecordSQL.lock(ids).prepared)
                 return try Self.apply(transitions, worker, connection)
             }
         }
@@ -42,7 +42,7 @@ extension PostgresStore {
         let worker = identity.worker
         do {
             return try await records.withConnection { connection in
-                try connection.transaction { connection in
+                try connection.transaction(byIndex: true) { connection in
                     let busy = try Self.lockFree(transitions, connection)
                     let free = transitions.filter { !busy.contains($0.subscription) }
                     var verdicts = try Self.apply(free, worker, connection)[...]
@@ -94,7 +94,7 @@ extension PostgresStore {
         _ transitions: [Transition], _ worker: String, _ connection: isolated PostgresConnection
     ) throws -> [Verdict] {
         guard !transitions.isEmpty else { return [] }
-        let apply = RecordSQL.apply(RecordRows(transitions), worker: worker)
+        let apply = RecordSQL.apply(RecordRows(transitions), worker: worker).prepared
         var verdicts: [Verdict] = []
         for row in try connection.query(apply) {
             let word = try row.string("verdict")

@@ -124,12 +124,11 @@ import Testing
         let charge = try await shop.openCharge(of: shop.subscribe())
         for role in [TemporaryPostgres.Role.owner, .worker] {
             try await shop.expectRefusal(
-                of: shop.newAttempt(2, of: charge), "23514",
-                naming: "the one before it has not ended", as: role)
+                of: shop.newAttempt(2, of: charge), "23505", naming: "attempts_one_open", as: role)
         }
     }
 
-    /// The index holds even where the trigger does not: two claims at the same moment.
+    /// The index holds even where no trigger does: two claims at the same moment.
     @Test func aChargeHasOneOpenAttempt() async throws {
         let shop = try await Shop.open()
         let charge = try await shop.openCharge(of: shop.subscribe())

@@ -95,7 +95,7 @@ import Testing
                 ORDER BY 1
                 """) == [
                     "billing_web UPDATE customers", "billing_web UPDATE plans",
-                    "billing_worker UPDATE workers",
+                    "billing_worker UPDATE workers", "billing_worker USAGE charges_charge_id_seq",
                 ])
     }
 
