@@ -34,7 +34,7 @@ package struct Agreement: Encodable, Sendable {
         _ order: OrderID, _ attempt: SubscriptionHistory.Attempt?,
         _ period: SubscriptionHistory.Period, _ answer: LookUp
     ) {
-        switch answer {
+        switch answer.settled(of: order) {
         case .unclear(let answer), .faultOfAll(let answer):
             agrees = false
             sentences.append("\(order): the provider does not say (\(answer.code)).")

@@ -3,7 +3,8 @@ package struct Payment: Hashable, Sendable {
     /// The states that matter to a charge; the provider's own words.
     package enum Status: Hashable, Sendable {
         case done, canceled, partialCanceled, aborted, expired
-        /// Any other word, kept for the log.
+        /// Neither happened nor ended (READY, IN_PROGRESS, WAITING_FOR_DEPOSIT), or a word that is not
+        /// known; kept for the log.
         case other(String)
     }
 
@@ -142,4 +143,13 @@ package enum LookUp: Hashable, Sendable {
     case unclear(Answer)
     /// Our key, contract or program is wrong.
     case faultOfAll(Answer)
+
+    /// The same, but for a payment of `order` that is under way: it may still be approved, and may
+    /// still end without money, so that it says no more than no answer.
+    package func settled(of order: OrderID) -> LookUp {
+        guard case .found(let payment) = self, payment.orderID == order,
+            case .other(let word) = payment.status
+        else { return self }
+        return .unclear(Answer(code: "NOT_FINISHED", message: word, httpStatus: 200))
+    }
 }

@@ -57,7 +57,7 @@ extension Work {
         confirms outcome: Outcome? = nil, jitter: Double
     ) -> Transition {
         let number = request.number
-        switch lookUp {
+        switch lookUp.settled(of: request.orderID) {
         case .found(let payment):
             return found(payment, request, jitter)
         case .notFound(let answer):
@@ -85,7 +85,7 @@ extension Work {
     ) -> Transition? {
         var dead: Payment?
         for (order, answer) in answers {
-            switch answer {
+            switch answer.settled(of: order) {
             case .notFound: continue
             case .found(let payment):
                 // Its own name, of which the database knew nothing any more. Ended without money it may
@@ -117,7 +117,7 @@ extension Work {
         _ answers: [(OrderID, LookUp)], amount: Won, ending: UnpaidEnding
     ) -> Transition {
         for (order, answer) in answers {
-            switch answer {
+            switch answer.settled(of: order) {
             case .notFound: continue
             case .found(let payment):
                 if payment.isDead(as: order) { continue }

@@ -58,6 +58,7 @@ extension TossCode {
         "NO_ANSWER": "no answer; the money may have moved",
         "UNREADABLE_ANSWER": "an answer that cannot be read; the money may have moved",
         "ANSWER_TOO_LARGE": "an answer that is too large to be one; the money may have moved",
+        "NOT_FINISHED": "the provider shows a payment that has neither happened nor ended",
         "MISMATCHED_PAYMENT": "the answer shows another payment than was asked for",
         "CONNECT_TIMEOUT": "not connected in time; nothing left",
         "NOT_CONNECTED": "not connected; nothing left", "HOST_NOT_FOUND": "the host has no address",
@@ -65,6 +66,7 @@ extension TossCode {
         "ILLEGAL_KEY_OR_ORDER_ID": "a billing key or order id that may not be sent",
         "ILLEGAL_REQUEST": "a request that may not be sent",
         "EARLIER_ATTEMPT_PAID": "an earlier attempt turned out to be paid",
+        "LOOK_UPS_TOO_SLOW": "looking its names up took too long to send it as well",
         "CANCELED_UNSENT": "never sent: the subscription was cancelled before it could be",
         "SECRET_KEY_ROTATED": "it never left, and its secret key was rotated away",
     ]

@@ -94,7 +94,7 @@ struct HoldOptions: ParsableArguments {
         var trouble: String?
         for order in held.hold.names {
             let answer = await gateway.lookUp(order, timeout: .seconds(65))
-            switch answer {
+            switch answer.settled(of: order) {
             case .notFound:
                 // Most of the names were never used: a line for each would hide the others.
                 if held.hold.recorded.contains(order) { print("  \(order): no payment") }

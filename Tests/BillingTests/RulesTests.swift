@@ -140,7 +140,15 @@ struct LookUpRulesTests {
                 }), 0, false, .none
         ),
         (.found(payment { $0.totalAmount = Won(1) }), 0, false, .none),
-        (.found(payment { $0.status = .other("READY") }), 0, false, .none),
+        (.found(payment { $0.status = .other("READY") }), 1, true, .unclear),
+        (.found(payment { $0.status = .other("IN_PROGRESS") }), 0, false, .unclear),
+        (
+            .found(
+                payment {
+                    $0.status = .other("READY")
+                    $0.orderID = OrderID(stored: "another")
+                }), 0, false, .none
+        ),
         (.notFound(poor), 0, false, .nothing), (.notFound(poor), 0, true, .nothing),
         (.notFound(poor), 1, false, .nothing), (.notFound(poor), 1, true, .absent),
         (.unclear(poor), 1, true, .unclear), (.faultOfAll(poor), 1, true, .unclear),
@@ -184,6 +192,14 @@ struct LookUpRulesTests {
 
 struct EarlierNamesRulesTests {
     private let first = OrderID(prefix: "p", period: 0, attempt: 1)
+    private static func unfinished(_ word: String) -> LookUp {
+        .found(
+            payment {
+                $0.orderID = OrderID(prefix: "p", period: 0, attempt: 1)
+                $0.status = .other(word)
+            })
+    }
+
     private func earlier(_ change: (inout Payment) -> Void = { _ in }) -> LookUp {
         .found(
             payment {
@@ -266,10 +282,17 @@ struct EarlierNamesRulesTests {
         #expect(transition?.next == .never)
     }
 
-    @Test(arguments: [LookUp.unclear(poor), .faultOfAll(poor)])
+    @Test(arguments: [
+        LookUp.unclear(poor), .faultOfAll(poor), unfinished("READY"), unfinished("IN_PROGRESS"),
+        unfinished("A_NEW_WORD"),
+    ])
     func doubtStopsTheSend(_ answer: LookUp) {
         #expect(Kind(before(answer, isRepeat: false)?.attempt) == .notSent)
         #expect(Kind(before(answer, isRepeat: true)?.attempt) == .unknown)
+        let seal = work().afterSeal(
+            [(first, answer)], amount: Won(1_000), ending: .failed(.exhausted))
+        #expect(seal.chargeChange == nil)
+        #expect(seal.next == .after(.seconds(300)))
     }
 
     @Test(

@@ -25,7 +25,7 @@ enum Mark: Int, CaseIterable {
     case lingering409, duplicate409, removedCard400, removedCard404
     // Look-ups.
     case lookUpLost, lookUp5xx, lookUp404, lookUpGarbage, lookUpOfAnother, lookUpLag, lookUp429
-    case lookUpAborted
+    case lookUpAborted, lookUpUnfinished
     // The web app and the operator.
     case subscribed, planChanged, priceChanged, cancelledNow, cancelledAtEnd, uncancelled, pausedRow
     case resumedRow, newCard, cardDeleted, cardChosen, retriedNow, fleetPaused, keyRotated
