@@ -56,12 +56,18 @@ package struct Charger: Sendable {
         _ work: Work, _ request: AttemptRequest, after earlier: [OrderID], isRepeat: Bool,
         tries: Int, _ conversation: inout Conversation
     ) async -> Ending {
-        let answers = await lookUps(earlier, &conversation)
+        var answers = await lookUps(earlier, &conversation)
+        // The last of them came too late to send: to be tried again after a backoff, not at once.
+        if let (last, answer) = answers.last, answer.leavesTheWayFree(of: last),
+            isTooLate(conversation)
+        {
+            answers.append((last, .unclear(.tooSlow)))
+        }
         let instead = work.afterEarlier(
             answers, before: request, isRepeat: isRepeat, tries: tries, jitter: time.jitter())
         if let instead { return .record(instead) }
-        // The look-ups took their time, or the process stood still: a request that starts now must
-        // still end within the lease.
+        // A fault of all was met meanwhile, or the process stood still: a request that starts now
+        // must still end within the lease.
         guard maySend(conversation) else { return .release }
         let outcome = await gateway.charge(request, timeout: conversation.requestTimeout)
         conversation.note(outcome)
@@ -87,12 +93,18 @@ package struct Charger: Sendable {
         }
     }
 
-    /// One after another: the first that decides ends it.
+    /// One after another: the first that decides ends it, and so does the end of the lease's time.
+    /// What many slow look-ups leave open is a doubt like any other and gets its backoff; given back,
+    /// the row would be claimed again at once, for ever.
     private func lookUps(
         _ orders: [OrderID], _ conversation: inout Conversation
     ) async -> [(OrderID, LookUp)] {
         var answers: [(OrderID, LookUp)] = []
         for order in orders {
+            if isTooLate(conversation) {
+                answers.append((order, .unclear(.tooSlow)))
+                break
+            }
             let answer = await lookUp(order, &conversation)
             answers.append((order, answer))
             if !answer.leavesTheWayFree(of: order) { break }
@@ -107,7 +119,12 @@ package struct Charger: Sendable {
     }
 
     private func maySend(_ conversation: Conversation) -> Bool {
-        time.now() < conversation.deadline && status.maySend(epoch: conversation.epoch)
+        !isTooLate(conversation) && status.maySend(epoch: conversation.epoch)
+    }
+
+    /// A request that starts now might outlive the lease.
+    private func isTooLate(_ conversation: Conversation) -> Bool {
+        time.now() >= conversation.deadline
     }
 
     private func finish(
@@ -165,6 +182,9 @@ extension Charger.Conversation {
 }
 
 extension Answer {
+    /// Ours, for look-ups that took longer than the lease allows.
+    static let tooSlow = Answer(code: "LOOK_UPS_TOO_SLOW")
+
     fileprivate var isTooMany: Bool {
         httpStatus == 429 || code == "FORBIDDEN_CONSECUTIVE_REQUEST"
     }

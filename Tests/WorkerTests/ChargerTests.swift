@@ -51,13 +51,46 @@ struct ChargerTests {
         #expect(desk.gateway.requests.count == 1)
     }
 
-    @Test func theDeadlineIsCheckedAgainAfterLookUps() async {
+    /// Given back, the row would be claimed at once, and its look-ups be as slow again.
+    @Test(arguments: [false, true])
+    func lookUpsThatUseUpTheLeaseAreTriedAgainAfterABackoff(_ isRepeat: Bool) async {
         let clock = desk.clock
         desk.gateway.on(.lookUp(order(7))) { clock.advance(by: .seconds(100)) }
         let task = ProviderTask.send(
-            desk.request(2), earlier: [order(7)], isRepeat: false, tries: 0)
-        #expect(await desk.run(task) == nil)
+            desk.request(2), earlier: [order(7)], isRepeat: isRepeat, tries: 0)
+        let transition = await desk.run(task)
+        let slow = Answer(code: "LOOK_UPS_TOO_SLOW")
+        #expect(
+            transition?.attempt
+                == (isRepeat ? .unknown(number: 2, slow) : .notSent(number: 2, slow)))
+        #expect(transition?.next == .after(.seconds(isRepeat ? 60 : 30)))
         #expect(desk.gateway.requests == [.lookUp(order(7))])
+    }
+
+    /// Twenty names, each answered within its time, all together longer than the lease: none is asked
+    /// when the answer may come too late to be recorded.
+    @Test func noLookUpStartsWhenTheLeaseIsUsedUp() async {
+        let clock = desk.clock
+        let orders = (1...20).map { order(7, attempt: $0) }
+        for order in orders {
+            desk.gateway.on(.lookUp(order)) { clock.advance(by: .seconds(30)) }
+        }
+        let send = ProviderTask.send(desk.request(1), earlier: orders, isRepeat: false, tries: 0)
+        let unsent = await desk.run(send)
+        #expect(unsent?.attempt == .notSent(number: 1, Answer(code: "LOOK_UPS_TOO_SLOW")))
+        #expect(desk.gateway.requests == orders.prefix(4).map { .lookUp($0) })
+        let seal = ProviderTask.seal(orders, amount: Won(9_900), ending: .failed(.exhausted))
+        let unsealed = await desk.run(seal, within: 220)
+        #expect(unsealed?.chargeChange == nil)
+        #expect(unsealed?.next == .after(.seconds(300)))
+        #expect(desk.gateway.requests.count == 8)
+    }
+
+    @Test func aSealWhoseLastLookUpCameLateIsOneAllTheSame() async {
+        let clock = desk.clock
+        desk.gateway.on(.lookUp(order(7))) { clock.advance(by: .seconds(100)) }
+        let task = ProviderTask.seal([order(7)], amount: Won(9_900), ending: .failed(.exhausted))
+        #expect(await desk.run(task)?.chargeChange == .failed(.exhausted))
     }
 
     @Test func everyEarlierNameIsLookedUpBeforeTheSend() async {
