@@ -40,6 +40,10 @@ package struct Claim: Sendable {
     package var work: [Work]
     /// Decided without asking the provider: straight to the recorder.
     package var local: [Transition]
+    /// How many of `local` are held because the row makes no sense, or may be what kills workers.
+    package var wrongRows = 0
+    /// Rows that broke the claim and were set aside; they are in neither list.
+    package var setAside = 0
     /// Why nothing may be claimed at present (`settings.paused`), if so.
     package var pausedReason: String?
     /// Time until something is due or a lease runs out; nil: nothing is planned. Zero: more is due.
@@ -55,6 +59,21 @@ package struct Claim: Sendable {
         self.pausedReason = pausedReason
         self.wake = wake
         self.numbers = numbers
+    }
+
+    /// So many wrong rows, one after another, are no accident of data: a plan, a mapping or the database
+    /// itself is broken, and going on would hold every due row, each of which a person must then
+    /// release. Ten, because constraints and triggers let no wrong row in at all, so that even two are
+    /// rare, and ten are released by hand in some minutes. No claim holds, or sets aside, more than
+    /// these; and a worker that met so many claims no more, but probes (its circuit breaker).
+    package static let mostWrongRows = 10
+
+    /// Whether the row of `step` may be taken; a wrong one is counted, and one too many stays due.
+    package mutating func admits(_ step: Step) -> Bool {
+        guard step.isWrongRow else { return true }
+        guard wrongRows + setAside < Self.mostWrongRows else { return false }
+        wrongRows += 1
+        return true
     }
 }
 

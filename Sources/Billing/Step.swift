@@ -4,6 +4,12 @@ package struct Step: Hashable, Sendable {
     package var opensCharge: Bool
     package var action: Action
 
+    /// The row is held for what it is, not for what became of its charge.
+    package var isWrongRow: Bool {
+        if case .write(let decision) = action { return decision.isWrongRow }
+        return false
+    }
+
     package enum Action: Hashable, Sendable {
         /// Ask the provider. A `.send` with `opensAttempt` writes the attempt first; without, it
         /// puts the open attempt in doubt again.
@@ -19,6 +25,8 @@ package struct Step: Hashable, Sendable {
         package var chargeChange: Transition.ChargeChange?
         package var standing: Transition.Standing?
         package var next: Transition.Next
+        /// See ``Step/isWrongRow``.
+        package var isWrongRow = false
     }
 
     /// The step of a due row. Total: every row gets one, a nonsensical row is held.
@@ -45,7 +53,7 @@ package struct Step: Hashable, Sendable {
         // Suspended ones wait for resume(), whatever date they were given.
         if row.state != .active, row.state != .pastDue { return local(next: .never) }
         if row.now < row.periodStart { return local(next: .at(row.periodStart)) }
-        if let problem = row.problem { return hold(problem, opens: true) }
+        if let problem = row.problem { return hold(wrong: problem, opens: true) }
         if let resumedAt = row.resumedAt, row.periodStart < resumedAt {
             return end(row, row.terms.amount, .skipped(.paused), opens: true, numbers)
         }
@@ -81,16 +89,18 @@ package struct Step: Hashable, Sendable {
     private static func firstAttempt(
         _ row: DueSubscription, _ charge: DueSubscription.OpenCharge, _ numbers: FleetNumbers
     ) -> Step {
-        if row.silentClaims > numbers.maximumSilentClaims { return hold(poison(row)) }
+        if row.silentClaims > numbers.maximumSilentClaims { return hold(wrong: poison(row)) }
         let amount = charge.terms.amount
         if row.isCanceled { return end(row, amount, .failed(.canceled), numbers) }
         if row.state == .paused { return local(next: .never) }
-        if let problem = row.problem { return hold(problem) }
+        if let problem = row.problem { return hold(wrong: problem) }
         if row.looksFirst, isOfPause(row, charge) {
             return end(row, amount, .skipped(.paused), numbers)
         }
         // Opened only to be held, by a claim whose record was lost: its terms are none.
-        if charge.terms.orderName == "?" { return hold("the row made no sense when it fell due") }
+        if charge.terms.orderName == "?" {
+            return hold(wrong: "the row made no sense when it fell due")
+        }
         // The claim that opened it to hold it was lost: nobody has looked.
         let isOver = row.periodEnd <= row.now
         if isOver, row.catchUp == .hold, row.silentClaims > 1 { return hold(missed) }
@@ -139,7 +149,7 @@ package struct Step: Hashable, Sendable {
     private static func openAttempt(
         _ row: DueSubscription, _ attempt: DueSubscription.LastAttempt, _ numbers: FleetNumbers
     ) -> Step {
-        if row.silentClaims > numbers.maximumSilentClaims { return hold(poison(row)) }
+        if row.silentClaims > numbers.maximumSilentClaims { return hold(wrong: poison(row)) }
         if attempt.openedAt + numbers.holdAge <= row.now {
             return hold("unresolved: the provider gave no answer that ends the attempt in time")
         }
@@ -177,7 +187,7 @@ package struct Step: Hashable, Sendable {
         _ row: DueSubscription, _ charge: DueSubscription.OpenCharge,
         _ attempt: DueSubscription.LastAttempt, _ numbers: FleetNumbers
     ) -> Step {
-        if row.silentClaims > numbers.maximumSilentClaims { return hold(poison(row)) }
+        if row.silentClaims > numbers.maximumSilentClaims { return hold(wrong: poison(row)) }
         if row.isCanceled { return seal(row, charge, attempt, .canceled, numbers) }
         if row.state == .paused { return local(next: .never) }
         if row.periodEnd <= row.now {
@@ -191,7 +201,7 @@ package struct Step: Hashable, Sendable {
         guard let card = row.card else {
             return local(standing: .suspended, next: .periodEnd)
         }
-        if let problem = row.problem { return hold(problem) }
+        if let problem = row.problem { return hold(wrong: problem) }
         if attempt.request.number >= numbers.maximumAttempts {
             return hold("too many attempts: \(attempt.request.number)")
         }
@@ -289,6 +299,13 @@ package struct Step: Hashable, Sendable {
 
     private static func hold(_ reason: String, opens: Bool = false) -> Step {
         local(.held(reason), next: .never, opens: opens)
+    }
+
+    /// Held because the row makes no sense, or may kill workers.
+    private static func hold(wrong reason: String, opens: Bool = false) -> Step {
+        let decision = Decision(
+            chargeChange: .held(reason), standing: nil, next: .never, isWrongRow: true)
+        return Step(opensCharge: opens, action: .write(decision))
     }
 
     private static func local(

@@ -271,7 +271,7 @@ extension PostgresStore {
             var due = try row.dueSubscription()
             keys.update(&due.card)
             let step = Step.decide(due, claim.numbers)
-            guard limits.admits(step), keys.admit(step) else { continue }
+            guard limits.admits(step), keys.admit(step), claim.admits(step) else { continue }
             limits.take(step)
             try rows.append(due, step, row)
             decided.append((due, step))
@@ -299,11 +299,12 @@ extension PostgresStore {
         var whole = Claim(wake: .zero)
         // Bounded: each round claims one row, or sets one aside.
         for _ in 0..<min(limit, 50) {
+            if whole.wrongRows + whole.setAside >= Claim.mostWrongRows { break }
             do {
                 guard try await claimAlone(into: &whole) else { break }
             } catch {
                 // What was claimed before is committed, and must be acted on.
-                if whole.work.isEmpty, whole.local.isEmpty { throw error }
+                if whole.work.isEmpty, whole.local.isEmpty, whole.setAside == 0 { throw error }
                 break
             }
         }
@@ -320,6 +321,7 @@ extension PostgresStore {
                 throw Self.sorted(failure)
             }
             try await setAside(failure.subscription, reason: reason)
+            whole.setAside += 1
             return true
         } catch {
             throw Self.sorted(error)
@@ -328,6 +330,7 @@ extension PostgresStore {
         whole.pausedReason = one.pausedReason
         whole.work += one.work
         whole.local += one.local
+        whole.wrongRows += one.wrongRows
         guard one.work.isEmpty, one.local.isEmpty else { return true }
         whole.wake = one.wake
         return false

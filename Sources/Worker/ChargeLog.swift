@@ -40,6 +40,12 @@ extension Logger {
     /// One line for each change of the circuit breaker. `answer`: what showed a fault.
     func log(_ change: CircuitBreaker.Change, after answer: Answer?) {
         switch change {
+        case .opened(.fault(CircuitBreaker.manyWrongRows)):
+            error(
+                """
+                one row after another is held or set aside: claims stop, one row is tried from time to \
+                time; see the reasons of the held charges, and mend what they have in common
+                """, metadata: ["code": "\(CircuitBreaker.manyWrongRows)"])
         case .opened(.fault(let code)):
             error(
                 """

@@ -169,7 +169,8 @@ package struct ChargingService: Service {
                     break
                 }
                 let batch = try await poller.claimOnce()
-                if batch.claim.isEmpty {
+                // What was set aside may have stood before rows that are due.
+                if batch.claim.isEmpty, batch.claim.setAside == 0 {
                     summary.endedEarly = batch.claim.pausedReason
                     break
                 }

@@ -1,3 +1,5 @@
+import Billing
+
 /// How many subscriptions may be under way, on account of what the provider says to this worker.
 /// Sans I/O: events go in, a ``Change`` worth a log line and the number that may be claimed come out.
 ///
@@ -74,7 +76,8 @@ struct CircuitBreaker: Sendable {
     private var recent: [(at: Duration, failed: Bool)] = []
     /// Pauses in a row: "not now" is answered with longer and longer ones.
     private var pauses = 0
-    /// Rows found wrong, one after another, without a charge that went its ordinary way.
+    /// Rows found wrong, by the provider or by ourselves, one after another, without a charge that went
+    /// its ordinary way.
     private var wrongRows = 0
     /// Of the last silence, kept until it closes: a ramp that fails at once goes on where it was.
     private var silenceStep = 0
@@ -82,9 +85,10 @@ struct CircuitBreaker: Sendable {
     /// `maximum`: most that are ever under way.
     init(maximum: Int = 256) { self.maximum = max(1, maximum) }
 
-    /// So many wrong rows in a row are no accident of data: a mapping is broken, and going on would
-    /// hold every due charge.
-    static let mostWrongRows = 10
+    /// See ``Claim/mostWrongRows``, which bounds what a single claim can hold.
+    static let mostWrongRows = Claim.mostWrongRows
+    /// Ours, for these.
+    static let manyWrongRows = "MANY_WRONG_ROWS"
     /// Requests that are weighed: a few of them must not drown in the good ones of an hour ago.
     static let window = 20
     /// None older than this is weighed. A time-out takes 65 s, so that a shorter span would see a
@@ -136,6 +140,20 @@ struct CircuitBreaker: Sendable {
         state = .open(open)
     }
 
+    /// A claim of `epoch` brought rows that make no sense, `wrong` of them, and `others`. Among as many
+    /// others they are single rows with faults of their own. A probe that brings one of them is as bad
+    /// as the provider's word for it.
+    mutating func claimed(
+        wrong: Int, others: Int, epoch: Int, now: Duration
+    ) -> Change? {
+        guard wrong > others, epoch == self.epoch else { return nil }
+        wrongRows += wrong
+        let isProbe = cause == .fault(code: Self.manyWrongRows)
+        guard isProbe || wrongRows >= Self.mostWrongRows else { return nil }
+        wrongRows = 0
+        return fault(code: Self.manyWrongRows, now: now)
+    }
+
     /// One work of `epoch` ended. `jitter`: 0 ..< 1.
     mutating func ended(
         _ sign: Sign, epoch: Int, now: Duration, jitter: Double = 1
@@ -144,7 +162,7 @@ struct CircuitBreaker: Sendable {
         wrongRows = sign == .faultOfRow ? wrongRows + 1 : sign == .healthy ? 0 : wrongRows
         if wrongRows >= Self.mostWrongRows {
             wrongRows = 0
-            return fault(code: "MANY_WRONG_ROWS", now: now)
+            return fault(code: Self.manyWrongRows, now: now)
         }
         switch sign {
         case .fault(let code): return fault(code: code, now: now)

@@ -76,7 +76,7 @@ package actor Poller {
         hint.take()
         let claim = try await store.claim(limit: max(1, limit))
         let now = time.now()
-        status.change { state in
+        let change = status.change { state -> CircuitBreaker.Change? in
             for work in claim.work {
                 state.slots.insert(Slot(subscription: work.subscription, lease: work.lease))
             }
@@ -91,7 +91,11 @@ package actor Poller {
             state.lastClaim = now
             if state.phase == .starting { state.phase = .running }
             state.advance(now: now)
+            let others = claim.work.count + claim.local.count - claim.wrongRows
+            return state.breaker.claimed(
+                wrong: claim.wrongRows + claim.setAside, others: others, epoch: epoch, now: now)
         }
+        if let change { logger.log(change, after: nil) }
         plan(claim, limit: limit, now: now)
         return Batch(
             claim: claim,

@@ -93,10 +93,10 @@ extension StoreTests {
                 says: "billing_key: 8 to 200"),
         ]
 
-        /// Four subscriptions, the second of them damaged and the oldest of all.
-        private func stage(_ damage: Damage) async throws -> StoreStage {
+        /// Some subscriptions, the second of them damaged and the oldest of all.
+        private func stage(_ damage: Damage, among count: Int = 4) async throws -> StoreStage {
             let stage = try await StoreStage()
-            try await stage.subscribe(4)
+            try await stage.subscribe(count)
             try await stage.database.run(
                 """
                 INSERT INTO billing.plans (plan_id, name, amount, cycle)
@@ -192,6 +192,36 @@ extension StoreTests {
             let claim = try await stage.store.claim(limit: 100)
             #expect(claim.work.map(\.subscription.value).sorted() == [1, 3, 4])
             #expect(claim.wake == nil)
+        }
+
+        /// A plan that is broken: one claim holds ten of its rows and no more; the others stay due.
+        @Test(arguments: ["name", "order ids"])
+        func oneClaimHoldsTenWrongRowsAndNoMore(_ name: String) async throws {
+            var damage = try #require(Self.damages.first { $0.testDescription == name })
+            damage.script = damage.script.replacingOccurrences(
+                of: "'a b/c' WHERE true",
+                with: "'a b/' || subscription_id WHERE subscription_id <= 15")
+            let stage = try await stage(damage, among: 18)
+            try await stage.database.run(
+                """
+                SET session_replication_role = replica;
+                UPDATE billing.subscriptions
+                SET plan_id = 'bad', next_charge_at = next_charge_at - interval '1 second'
+                WHERE subscription_id <= 15
+                """)
+            let claim = try await stage.store.claim(limit: 100)
+            let isHeld = name == "name"
+            #expect(claim.wrongRows == (isHeld ? 10 : 0))
+            #expect(claim.setAside == (isHeld ? 0 : 10))
+            #expect(claim.local.count == claim.wrongRows)
+            for transition in claim.local { try await stage.record(transition) }
+            #expect(
+                try await stage.value(
+                    "SELECT count(*) FROM billing.events WHERE type = 'charge.held'") == "10")
+            let next = try await stage.store.claim(limit: 100)
+            #expect(next.wrongRows + next.setAside == 5)
+            // The good ones come with either claim.
+            #expect((claim.work + next.work).map(\.subscription.value).sorted() == [16, 17, 18])
         }
 
         // MARK: A row that kills the workers

@@ -66,6 +66,8 @@ package struct Ledger: Sendable {
         package var leaseUntil: Instant?
         package var leaseOwner: Int?
         package var claims = 0
+        /// Why the row makes no sense, if it does not.
+        package var problem: String?
 
         package var orderPrefix: String { "sub\(id)" }
         package var customerKey: CustomerKey { CustomerKey("customer\(customer)") }

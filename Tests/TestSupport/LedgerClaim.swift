@@ -138,7 +138,7 @@ extension Ledger {
             ?? cycle.start(from: anchorAt, row.periodIndex + 1 - anchorIndex)
         let due = read(row, plan, end: end, at: clocks, allowance.newCards)
         let step = Step.decide(due, numbers)
-        guard admits(step, &allowance, clocks.business) else { return }
+        guard admits(step, &allowance, clocks.business), claim.admits(step) else { return }
         var request: AttemptRequest?
         var opensAttempt = false
         if case .ask(.send(let sent, _, _, _), let opens) = step.action {
@@ -185,6 +185,7 @@ extension Ledger {
                     id: $0.id, billingKey: $0.key, freeAt: keyIsFree($0.id, clocks.business),
                     isNew: newCards.contains($0.id))
             },
+            problem: row.problem,
             looksFirst: lookFirstUntil.map { $0 > clocks.real } ?? false
                 || lookFirstBefore.map { row.periodAt < $0 } ?? false,
             charge: row.openCharge.map { read(self[charge: $0], at: clocks) })

@@ -34,6 +34,7 @@ package actor MemoryStore: Store {
     private var recordError: StoreError?
     private var rejected: Set<SubscriptionID> = []
     private var locked: Set<SubscriptionID> = []
+    private var brokenRows = 0
     private var claimHook: (@Sendable () async -> Void)?
 
     package init(now: Instant = Instant(microseconds: 1_800_000_000_000_000)) {
@@ -76,6 +77,12 @@ package actor MemoryStore: Store {
     /// Every record fails so, until nil. `mayHaveCommitted` of `.unavailable`: it did.
     package func failRecords(_ error: StoreError?) { recordError = error }
     package func pause(_ reason: String?) { ledger.pausedReason = reason }
+    /// The row makes no sense any more, or makes sense again.
+    package func spoil(_ id: Int64, _ problem: String? = "the plan is gone") {
+        ledger[subscription: id].problem = problem
+    }
+    /// The next claims find so many rows that break them.
+    package func setAside(_ count: Int) { brokenRows = count }
     /// Every record of this row is rejected.
     package func reject(_ id: Int64) { rejected.insert(SubscriptionID(id)) }
     /// Somebody else has this row's lock, or gives it back.
@@ -95,7 +102,7 @@ package actor MemoryStore: Store {
         claimCalls.add()
         limits.append(limit)
         if let claimError { throw claimError }
-        let claim: Claim
+        var claim: Claim
         do {
             claim = try ledger.claim(
                 limit: limit, worker: Self.worker, fingerprint: ledger.fingerprint, at: clocks)
@@ -104,6 +111,9 @@ package actor MemoryStore: Store {
         } catch {
             throw .failed("\(error)")
         }
+        // A store finds them alone, before others.
+        claim.setAside = min(brokenRows, limit, Claim.mostWrongRows)
+        brokenRows -= claim.setAside
         if let claimHook { await claimHook() }
         return claim
     }

@@ -86,6 +86,52 @@ struct CircuitBreakerTests {
         #expect(breaker.epoch == 1)
     }
 
+    @Test func manyRowsThatMakeNoSenseAreAFaultOfAllToo() {
+        var breaker = CircuitBreaker()
+        let most = CircuitBreaker.mostWrongRows
+        // Alone, nine of them; then the provider's word for the tenth.
+        for _ in 1..<most {
+            let change = breaker.claimed(wrong: 1, others: 0, epoch: 0, now: .zero)
+            #expect(change == nil)
+        }
+        #expect(
+            breaker.ended(.faultOfRow, epoch: 0, now: .zero)
+                == .opened(.fault(code: "MANY_WRONG_ROWS")))
+        // All in one claim.
+        breaker = CircuitBreaker()
+        let change = breaker.claimed(wrong: most, others: most - 1, epoch: 0, now: .zero)
+        #expect(change == .opened(.fault(code: "MANY_WRONG_ROWS")))
+    }
+
+    @Test func wrongRowsAmongAsManyOthersOrWithAChargeBetweenThemAreNone() {
+        var breaker = CircuitBreaker()
+        let most = CircuitBreaker.mostWrongRows
+        for _ in 1...100 {
+            #expect(breaker.claimed(wrong: most, others: most, epoch: 0, now: .zero) == nil)
+            #expect(breaker.claimed(wrong: most - 1, others: 0, epoch: 0, now: .zero) == nil)
+            _ = breaker.ended(.healthy, epoch: 0, now: .zero)
+        }
+        #expect(breaker.state == .closed)
+    }
+
+    /// Otherwise the probes would hold one row after another, as fast as they can be claimed.
+    @Test func aProbeThatIsAWrongRowWaitsAsLongAsAnyOther() {
+        var breaker = CircuitBreaker()
+        _ = breaker.claimed(wrong: 10, others: 0, epoch: 0, now: .zero)
+        var now = Duration.zero
+        for seconds in [30, 60, 120, 240, 300, 300] {
+            #expect(breaker.nextLook(now: now) == .seconds(seconds))
+            now += .seconds(seconds)
+            #expect(breaker.claimed(wrong: 1, others: 0, epoch: breaker.epoch, now: now) == nil)
+        }
+        breaker.started(epoch: breaker.epoch)
+        #expect(breaker.ended(.healthy, epoch: breaker.epoch, now: now) == .limited(2))
+        // A claim that was under way when it opened says nothing more.
+        var stale = opened(by: key)
+        #expect(stale.claimed(wrong: 10, others: 0, epoch: 0, now: .zero) == nil)
+        #expect(stale.cause == .fault(code: "KEY"))
+    }
+
     // MARK: Silence
 
     @Test func fewFailuresOrOldOnesOrASmallShareChangeNothing() {

@@ -82,6 +82,61 @@ struct FaultTests {
         #expect(await rig.store[3]?.charges.first?.state == .paid)
         #expect(rig.service.health().counters.held == 1)
     }
+
+    /// A plan that is broken makes every row of it wrong: ten are held and no more, and when it is
+    /// mended the others are charged without anybody's help.
+    @Test func rowsThatAreWrongOneAfterAnotherStopTheClaims() async throws {
+        let rig = Rig(WorkerConfiguration(maxInFlight: 20, recordFlushInterval: .zero))
+        await rig.store.addDue(1...28)
+        for id in Int64(1)...25 { await rig.store.spoil(id) }
+        try await rig.running {
+            await rig.store.written.reaches(10)
+            await rig.clock.untilSomebodySleeps(for: .seconds(1))
+            #expect(rig.service.health().ready == false)
+            #expect(rig.service.health().reason == "faulted: MANY_WRONG_ROWS")
+            rig.service.wake()
+            try await rig.pass(seconds: 29)
+            #expect(rig.store.claimCalls.count == 1)
+            // One more is held as a probe; then nothing for a minute.
+            try await rig.pass(seconds: 1)
+            await rig.store.written.reaches(11)
+            #expect(await rig.store.limits == [20, 1])
+            try await rig.pass(seconds: 59)
+            #expect(rig.store.claimCalls.count == 2)
+            for id in Int64(1)...25 { await rig.store.spoil(id, nil) }
+            await rig.gateway.untilPaid(17, rig)
+            await rig.store.written.reaches(28)
+            #expect(rig.service.health().ready)
+        }
+        #expect(rig.service.health().counters.held == 11)
+        let faults = rig.log.lines(at: .error).filter { $0.message.hasPrefix("one row after") }
+        #expect(faults.count == 1)
+    }
+
+    @Test func rowsThatBreakTheirClaimsOneAfterAnotherStopTheClaims() async throws {
+        let rig = Rig()
+        await rig.store.setAside(30)
+        try await rig.running {
+            await rig.log.says("one row after another")
+            await rig.store.addDue(1...3)
+            try await rig.pass(seconds: 29)
+            #expect(rig.store.claimCalls.count == 1)
+            await rig.store.setAside(0)
+            await rig.gateway.untilPaid(3, rig)
+            #expect(await rig.store.limits.prefix(2) == [256, 1])
+        }
+    }
+
+    @Test func aFewWrongRowsStopNothing() async throws {
+        let rig = Rig(WorkerConfiguration(maxInFlight: 1, recordFlushInterval: .zero))
+        await rig.store.addDue(1...40)
+        // Nine, one that is charged, nine, and so on.
+        for id in Int64(1)...40 where id % 10 != 0 { await rig.store.spoil(id) }
+        try await rig.running { await rig.store.written.reaches(40) }
+        #expect(rig.gateway.payments.count == 4)
+        #expect(rig.service.health().counters.held == 36)
+        #expect(rig.log.lines(at: .error).filter { $0.message.hasPrefix("one row") } == [])
+    }
 }
 
 extension Rig {

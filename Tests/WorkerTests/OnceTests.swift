@@ -49,6 +49,17 @@ struct OnceTests {
         #expect(await rig.store[1]?.charges.first?.state == .paid)
     }
 
+    @Test func rowsThatBreakTheirClaimsEndItOnlyWhenTheyAreMany() async throws {
+        let few = Rig()
+        await few.store.setAside(3)
+        #expect(try await few.service.runOnce().endedEarly == nil)
+        #expect(few.store.claimCalls.count == 2)
+        let many = Rig()
+        await many.store.setAside(30)
+        #expect(try await many.service.runOnce().endedEarly == "faulted: MANY_WRONG_ROWS")
+        #expect(many.store.claimCalls.count == 1)
+    }
+
     @Test func aFaultOfAllEndsIt() async throws {
         let rig = Rig(WorkerConfiguration(maxInFlight: 2, recordFlushInterval: .zero))
         await rig.store.addDue(1...9)
