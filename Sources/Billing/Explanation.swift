@@ -269,6 +269,10 @@ extension Prospect {
         case .skipped(.paused):
             "the period is skipped, because it began while the subscription was paused or "
                 + "suspended; then comes the next one."
+        case .free: "the period is recorded as free; then comes the next one."
+        case .waitsForCard:
+            "the charge waits for a card, until the period's end at "
+                + "\(history.fleet.zone.text(history.due.periodEnd))."
         case .failed(let reason):
             "the charge ends as failed (\(reason.rawValue))\(after(reason, history))."
         }
@@ -290,7 +294,7 @@ extension Prospect {
     ) -> String {
         switch decision.chargeChange {
         case .skipped(let reason): return sentence(.skipped(reason), history)
-        case .free: return "the period is recorded as free; then comes the next one."
+        case .free: return sentence(.free, history)
         case .held(let reason): return "the charge is held for a person: \(reason)."
         case .failed(let reason): return sentence(.failed(reason), history)
         case .paid, .refunded: return "the charge is recorded as paid."
@@ -304,8 +308,7 @@ extension Prospect {
         switch (decision.standing, decision.next) {
         case (.canceled, _): return "the subscription ends as cancelled."
         case (_, .periodEnd):
-            return "the charge waits for a card, until the period's end at "
-                + "\(zone.text(history.due.periodEnd))."
+            return sentence(.waitsForCard, history)
         case (_, .at(let then)): return "it is looked at, and waits until \(zone.text(then))."
         default: return "it is looked at, and nothing is planned any more."
         }

@@ -156,6 +156,10 @@ package enum ProviderTask: Hashable, Sendable {
 package enum UnpaidEnding: Hashable, Sendable {
     case failed(FailReason)
     case skipped(Transition.SkipReason)
+    /// Nothing is to be taken: its amount is 0 won.
+    case free
+    /// Not yet: there is no card to try, and it stays open.
+    case waitsForCard
 }
 
 /// Why a charge failed (`charges.reason`).

@@ -118,7 +118,7 @@ extension SubscriptionHistory {
                 return .refused("it \(reason.rawValue); a new card need not wait")
             }
             return .refused("nothing would be tried: billingd explain \(due.id.value) says why")
-        case .ask(.resolve, _), .ask(.seal(_, _, .skipped), _), nil:
+        case .ask(.resolve, _), .ask(.seal, _), nil:
             return .refused("nothing would be tried: billingd explain \(due.id.value) says why")
         }
     }

@@ -128,7 +128,8 @@ extension Work {
         }
         return Transition(
             subscription: subscription, lease: lease, charge: charge,
-            chargeChange: ending.change, standing: ending.standing, next: .advance)
+            chargeChange: ending.change, standing: ending.standing,
+            next: ending == .waitsForCard ? .periodEnd : .advance)
     }
 
     // MARK: Pieces
@@ -227,8 +228,10 @@ extension Work {
 }
 
 extension UnpaidEnding {
-    var change: Transition.ChargeChange {
+    var change: Transition.ChargeChange? {
         switch self {
+        case .free: .free
+        case .waitsForCard: nil
         case .failed(let reason): .failed(reason)
         case .skipped(let reason): .skipped(reason)
         }
@@ -241,6 +244,8 @@ extension UnpaidEnding {
         case .failed(.superseded): .pastDue
         case .failed(.exhausted), .failed(.noCard): .exhausted
         case .failed(.canceled): .canceled
+        case .free: .good
+        case .waitsForCard: .suspended
         case .skipped: nil
         }
     }

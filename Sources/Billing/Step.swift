@@ -72,11 +72,9 @@ package struct Step: Hashable, Sendable {
     private static func charge(
         _ row: DueSubscription, terms: DueSubscription.Terms, opens: Bool, _ numbers: FleetNumbers
     ) -> Step {
-        if terms.amount.value == 0 {
-            return local(.free, standing: .good, next: .advance, opens: opens)
-        }
+        if terms.amount.value == 0 { return end(row, terms.amount, .free, opens: opens, numbers) }
         guard let card = row.card else {
-            return local(standing: .suspended, next: .periodEnd, opens: opens)
+            return end(row, terms.amount, .waitsForCard, opens: opens, numbers)
         }
         if let wait = keyWait(row, card) { return Step(opensCharge: opens, action: .write(wait)) }
         let request = request(row, terms: terms, card: card, number: 1)
@@ -119,14 +117,19 @@ package struct Step: Hashable, Sendable {
         return Self.charge(row, terms: charge.terms, opens: false, numbers)
     }
 
-    /// The end of a charge for which nothing was ever sent, as far as the database knows: where it may
-    /// have forgotten, the provider is asked first, as by a seal.
+    /// The end of a charge for which nothing was ever sent, as far as the database knows, or its wait
+    /// for a card: where it may have forgotten, the provider is asked first, as by a seal.
     private static func end(
         _ row: DueSubscription, _ amount: Won, _ ending: UnpaidEnding, opens: Bool = false,
         _ numbers: FleetNumbers
     ) -> Step {
         guard row.looksFirst else {
-            let next: Transition.Next = ending == .failed(.canceled) ? .never : .advance
+            let next: Transition.Next =
+                switch ending {
+                case .failed(.canceled): .never
+                case .waitsForCard: .periodEnd
+                case .failed, .skipped, .free: .advance
+                }
             return local(ending.change, standing: ending.standing, next: next, opens: opens)
         }
         let task = ProviderTask.seal(

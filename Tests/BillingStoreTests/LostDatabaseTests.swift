@@ -89,6 +89,10 @@ extension StoreTests {
                 "active 1, at the period's end"
             ),
             ("SELECT billing.cancel(1)", "1 minute", "failed canceled", "canceled 1, never"),
+            (
+                "UPDATE billing.billing_keys SET state = 'deleted'", "1 minute", "open",
+                "suspended 0, at the period's end"
+            ),
         ])
         func aForgottenPeriodIsAskedForBeforeItEndsUnpaid(
             _ wish: String, _ time: String, _ unpaid: String, _ standing: String

@@ -317,6 +317,25 @@ struct EarlierNamesRulesTests {
         #expect(transition.next == .advance)
     }
 
+    @Test func aLookThatFindsNothingFreesOrWaitsForACard() {
+        let free = work().afterSeal([(first, .notFound(poor))], amount: Won(0), ending: .free)
+        #expect(free.chargeChange == .free)
+        #expect(free.standing == .good)
+        #expect(free.next == .advance)
+        let waits = work().afterSeal(
+            [(first, .notFound(poor))], amount: Won(1_000), ending: .waitsForCard)
+        #expect(waits.chargeChange == nil)
+        #expect(waits.standing == .suspended)
+        #expect(waits.next == .periodEnd)
+    }
+
+    /// It was charged before it was made free: taken for free it would never be looked for again.
+    @Test func aPaymentOfAPeriodThatIsFreeByNowIsHeld() {
+        let transition = work().afterSeal([(first, earlier())], amount: Won(0), ending: .free)
+        #expect(transition.chargeChange != .free)
+        #expect(transition.next == .never)
+    }
+
     @Test func aSealInDoubtWaitsAndOneThatFindsMoneyPays() {
         let doubt = work().afterSeal(
             [(first, .unclear(poor))], amount: Won(1_000), ending: .failed(.exhausted))

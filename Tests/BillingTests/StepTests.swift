@@ -132,6 +132,9 @@ struct StepTests {
         ),
         (row { $0.resumedAt = start + day }, .look(.skipped(.paused), names: 20), true),
         (row { $0.now = $0.periodEnd }, .look(.skipped(.missed), names: 20), true),
+        (row { $0.terms.amount = Won(0) }, .look(.free, names: 20), true),
+        (row { $0.card = nil }, .look(.waitsForCard, names: 20), true),
+        (row().with(nil) { $0.card = nil }, .look(.waitsForCard, names: 20), false),
         (row().with(nil) { $0.cancelAt = start }, .look(.failed(.canceled), names: 20), false),
         (
             row().with(nil) { $0.now = $0.periodEnd }, .look(.skipped(.missed), names: 20), false

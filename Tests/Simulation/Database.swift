@@ -150,9 +150,9 @@ final class Database: @unchecked Sendable {
 
     /// A standby takes over that never got the last commits. Nobody claims until the operator has
     /// adopted it; from then on what it may have lost is looked for before it is sent.
-    func failOver() {
+    func failOver() -> Bool {
         let since = world.now - Int64(world.dice.duration(.zero, .seconds(30)) / .microseconds(1))
-        guard let point = past.first(where: { $0.time >= since }) else { return }
+        guard let point = past.first(where: { $0.time >= since }) else { return false }
         world.note(
             .failover, 0, "the last \((world.now - since) / 1_000_000) s of commits are lost")
         let lost = ledger
@@ -172,6 +172,7 @@ final class Database: @unchecked Sendable {
             world.note(.adopted, 0, "the operator vouches for the standby")
             onChange()
         }
+        return true
     }
 
     /// `billing.adopt_database()`, with the 25 hours that it takes a standby to have lost at most.
@@ -257,7 +258,7 @@ final class Database: @unchecked Sendable {
                 }
                 reply(
                     result.map { claim in
-                        var claim = mutant?.change(claim) ?? claim
+                        var claim = mutant?.change(claim, ledger) ?? claim
                         // The pump wakes workers when something is due: no idle polling for months.
                         if let wake = claim.wake, wake > .seconds(600) { claim.wake = nil }
                         return claim

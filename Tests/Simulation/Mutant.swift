@@ -61,6 +61,8 @@ enum Mutant: String, CaseIterable {
     case resultsDropped, stopDropsResults
     /// After a failover with loss nothing is looked for; any database will do.
     case lookFirstSkipped, identityIgnored
+    /// After a failover with loss a period of which nothing is known ends unpaid without a look.
+    case forgottenPeriodEnds
     /// Claims with another program version, with another secret key, while paused, above the day's won.
     case versionIgnored, keyIgnored, pauseIgnored, capIgnored
     /// The next period is counted from today.
@@ -99,6 +101,9 @@ enum Mutant: String, CaseIterable {
             // Another card comes while what was paid with the last one is forgotten.
             (swarm.failover, swarm.wishes, swarm.uniqueOrders) = (8, 19, false)
         case .identityIgnored: swarm.failover = 2
+        case .forgottenPeriodEnds:
+            (swarm.failover, swarm.changesOfMind) = (8, 1)
+            (swarm.crash, swarm.stall, swarm.fleetDown) = (0, 0, 0)
         case .versionIgnored: swarm.deploys = true
         case .pauseIgnored: swarm.pauses = 3
         case .capIgnored: swarm.maxWonPerDay = 1_000
@@ -168,7 +173,7 @@ enum Mutant: String, CaseIterable {
 
     // MARK: Between store and worker
 
-    func change(_ result: Claim) -> Claim {
+    func change(_ result: Claim, _ ledger: Ledger) -> Claim {
         var claim = result
         switch self {
         case .noDeadline: claim.numbers.lease = .seconds(10 * 86_400)
@@ -177,6 +182,12 @@ enum Mutant: String, CaseIterable {
         }
         for index in claim.work.indices {
             claim.work[index].task = change(claim.work[index].task)
+            if self == .forgottenPeriodEnds,
+                case .seal(_, let amount, let ending) = claim.work[index].task,
+                ledger[charge: claim.work[index].charge.value].attempts.isEmpty
+            {
+                claim.work[index].task = .seal([], amount: amount, ending: ending)
+            }
         }
         return claim
     }

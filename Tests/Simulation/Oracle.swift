@@ -140,7 +140,12 @@ final class Oracle: @unchecked Sendable {
                 world.fail("I2: \(name) ended as \(charge.state) and \(entry.call.orderID) is paid")
             }
         case .paid, .refunded:
-            guard charge.terms.amount.value > 0 else { return }
+            guard charge.terms.amount.value > 0 else {
+                if let entry = entries(charge).first {
+                    world.fail("I2: \(name) counts as free and \(entry.call.orderID) is paid")
+                }
+                return
+            }
             // What a failover lost is found under a name that is in no ledger any more.
             let isBooked = entries(charge).contains { entry in
                 entry.paymentKey == charge.paymentKey && entry.call.amount == charge.terms.amount

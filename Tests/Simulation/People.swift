@@ -64,6 +64,46 @@ extension Director {
         planPump()
     }
 
+    /// A failover lost what was paid, and before anybody looks for it the period is to end otherwise:
+    /// cancelled, begun in a pause, gone by, free, or without a card.
+    func changeMinds() {
+        for row in database.ledger.subscriptions where world.strikes(world.swarm.changesOfMind) {
+            let wait = world.dice.duration(.seconds(6), .seconds(300))
+            let choice = world.dice.below(6)
+            world.after(wait) { [unowned self] in changeMind(row.id, choice) }
+        }
+    }
+
+    private func changeMind(_ id: Int64, _ choice: Int) {
+        if world.isCalm { return }
+        let clock = database.clocks.business
+        let before = database.ledger
+        switch choice {
+        case 0:
+            world.note(.cancelledAtEnd, id, "sub \(id)")
+            database.ledger.cancel(id, now: false, clock: clock)
+        case 1, 2:
+            world.note(.pausedRow, id, "sub \(id)")
+            database.ledger.pause(id, clock: clock)
+            world.note(.resumedRow, id, "sub \(id)")
+            database.ledger.resume(id, clock: clock)
+        case 3:
+            world.note(.priceChanged, id, "sub \(id)")
+            database.ledger.changeAmount(id, Won(0))
+        case 4:
+            world.note(.cardDeleted, id, "sub \(id)")
+            let row = database.ledger[subscription: id]
+            if let card = database.ledger.card(of: row) { database.ledger.deleteCard(card.id) }
+        default:
+            guard world.swarm.clockJumps > 0 else { return }
+            let days = 8 + world.dice.below(30)
+            database.clockOffset += .seconds(86_400 * days)
+            world.note(.clockJump, Int64(days), "the business clock jumps by \(days) days")
+        }
+        oracle.wrote(before)
+        planPump()
+    }
+
     private func changePlan(_ id: Int64) {
         if world.dice.happens(0.5) {
             database.ledger[subscription: id].plan = world.dice.below(2)

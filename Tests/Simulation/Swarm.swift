@@ -55,6 +55,8 @@ struct Swarm {
     var console: Double
     // Web app, operator, clock.
     var wishes: Double
+    /// Share of the customers who change their minds when a failover has lost what they paid.
+    var changesOfMind = 0.0
     var pauses: Double
     var rotates: Bool
     var deploys: Bool
@@ -143,6 +145,7 @@ struct Swarm {
             // D1 stands on names that are computed again, which a provider that forgets its declines
             // does not honour. (One that takes an order id twice does: what was lost is looked for.)
             forgets = 0
+            changesOfMind = max(changesOfMind, 0.4)
         }
         // A copy made on the way of a request that was declined, and whose decline is forgotten: the
         // next name may follow at once when a card comes, so that no gap holds the copy back (A2).

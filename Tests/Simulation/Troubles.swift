@@ -40,7 +40,7 @@ extension Director {
         }
         if world.strikes(swarm.failover / 20) {
             world.after(soon) { [unowned self] in
-                if !world.isCalm { database.failOver() }
+                if !world.isCalm, database.failOver() { changeMinds() }
             }
         }
         if world.strikes(swarm.outage / 20) { world.after(soon) { [unowned self] in outage() } }
