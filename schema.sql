@@ -147,6 +147,17 @@ COMMENT ON COLUMN billing.request_budget.requests IS
     'At most a tenth of the minute''s; refilled so that no minute sees more than the limit.';
 COMMENT ON COLUMN billing.request_budget.refilled_at IS 'Real clock of the last refill.';
 
+-- A row lock, and not an advisory one, because those any role of the database can take, and hold.
+CREATE TABLE IF NOT EXISTS billing.key_locks (
+    slot smallint PRIMARY KEY CONSTRAINT key_locks_slot CHECK (slot BETWEEN 0 AND 1023)
+);
+INSERT INTO billing.key_locks SELECT generate_series(0, 1023) ON CONFLICT DO NOTHING;
+COMMENT ON TABLE billing.key_locks IS
+    'Nothing but rows to lock: a claim that counts the declines of a billing key holds the row of '
+    'its number modulo 1024, so that no two claims count the same key at once.';
+COMMENT ON COLUMN billing.key_locks.slot IS
+    '0 to 1023, all of them: a right to update it is a right to lock it, and to change nothing.';
+
 -- Functions that every caller runs in its own right are parsed here and now (RETURN): operators that
 -- somebody puts into a search_path of his own do not reach them.
 CREATE OR REPLACE FUNCTION billing.now() RETURNS timestamptz
@@ -2000,6 +2011,7 @@ GRANT UPDATE (state, anchor_at, period_index, next_charge_at, cycle, anchor_inde
 GRANT UPDATE (state, dead_code) ON billing.billing_keys TO billing_worker;
 GRANT UPDATE ON billing.workers TO billing_worker;
 GRANT UPDATE (requests, refilled_at) ON billing.request_budget TO billing_worker;
+GRANT UPDATE (slot) ON billing.key_locks TO billing_worker;
 GRANT INSERT (day, next_at), UPDATE (next_at, worker, lease_until, started_at, compared_at,
     failures, error, payments, won, refunds, late, foreign_payments, findings)
     ON billing.reconciliations TO billing_worker;

@@ -7,10 +7,9 @@ enum BooksSQL {
     /// and a wait between two 30 s, so that a live worker never loses it.
     private static let lease = "5 minutes"
 
-    /// One claim at a time in the whole fleet.
-    static func lockDays() -> PostgresQuery {
-        "SELECT pg_advisory_xact_lock(hashtext('billing.reconciliations'))"
-    }
+    /// One claim at a time in the whole fleet. A row that only workers may lock, see
+    /// ``LimitSQL/lockDay()``; held for a moment once in a while.
+    static func lockDays() -> PostgresQuery { LimitSQL.lockDay() }
 
     /// Days that have become due to be compared since the last look.
     static func addDays() -> PostgresQuery {

@@ -177,11 +177,14 @@ enum ClaimSQL {
         """
     }
 
-    /// One claim at a time may look at what these billing keys have used of their budgets.
+    /// One claim at a time may look at what these billing keys have used of their budgets. Rows that
+    /// only workers may lock; those of `billing.billing_keys` the web app may lock, too.
     static func lockKeys(_ keys: [Int64]) -> PostgresQuery {
         """
-        SELECT pg_advisory_xact_lock(hashtextextended('billing.billing_keys', k))
-        FROM unnest(\(keys)) AS k
+        SELECT l.slot FROM billing.key_locks AS l
+        WHERE l.slot IN (SELECT k % 1024 FROM unnest(\(keys)) AS k)
+        ORDER BY l.slot
+        FOR NO KEY UPDATE OF l
         """
     }
 

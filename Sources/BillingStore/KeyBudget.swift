@@ -12,7 +12,7 @@ struct KeyBudget {
     private var freeAt: [Int64: Instant] = [:]
 
     /// Of the rows of ``ClaimSQL/read(_:)``. Takes the locks of their keys, which the transaction
-    /// keeps, in the order of the keys.
+    /// keeps, in the order of their slots.
     init(_ rows: PostgresRows, _ connection: isolated PostgresConnection) throws {
         for row in rows {
             guard let key = try row.int64OrNil("card_id") else { continue }
@@ -20,7 +20,10 @@ struct KeyBudget {
         }
         let tried = used.filter { $0.value > 0 }.keys.sorted()
         guard !tried.isEmpty else { return }
-        _ = try connection.query(ClaimSQL.lockKeys(tried))
+        let slots = Set(tried.map { $0 % 1_024 })
+        guard try connection.query(ClaimSQL.lockKeys(tried)).count == slots.count else {
+            throw StoreError.refused("billing.key_locks is not complete: apply schema.sql")
+        }
         for row in try connection.query(ClaimSQL.keyDeclines(tried)) {
             let key = try row.int64("billing_key_id")
             used[key] = try row.int64("used")

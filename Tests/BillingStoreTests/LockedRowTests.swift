@@ -86,5 +86,66 @@ extension StoreTests {
             #expect(try await stage.store.claim(limit: 10).work.count == 1)
             await web.close()
         }
+
+        /// A card that was declined before: its budget is counted under a lock.
+        @Test func nobodyElseCanTakeTheLockOfACardsBudget() async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe(1)
+            try await stage.record(try await stage.work().declined())
+            try await stage.pass("2 days")
+            let web = try await stage.database.connect(as: .web)
+            try await web.execute(
+                script: """
+                    BEGIN;
+                    SELECT pg_advisory_xact_lock(hashtextextended('billing.billing_keys', 1));
+                    UPDATE billing.billing_keys SET state = state
+                    """)
+            #expect(try await stage.store.claim(limit: 10).work.count == 1)
+            await web.close()
+        }
+
+        @Test(
+            arguments: [TemporaryPostgres.Role.web, .report, .admin],
+            ["billing.key_locks", "billing.request_budget"])
+        func onlyAWorkerMayLock(_ role: TemporaryPostgres.Role, _ table: String) async throws {
+            let stage = try await StoreStage()
+            for strength in ["UPDATE", "NO KEY UPDATE", "SHARE", "KEY SHARE"] {
+                let connection = try await stage.database.connect(as: role)
+                await #expect(throws: PostgresError.self) {
+                    try await connection.execute(script: "SELECT FROM \(table) FOR \(strength)")
+                }
+                await connection.close()
+            }
+            for mode in ["SHARE", "EXCLUSIVE", "ACCESS EXCLUSIVE"] {
+                let connection = try await stage.database.connect(as: role)
+                await #expect(throws: PostgresError.self) {
+                    try await connection.execute(
+                        script: "BEGIN; LOCK TABLE \(table) IN \(mode) MODE")
+                }
+                await connection.close()
+            }
+        }
+
+        /// Two claims at the same moment, of two subscriptions that share a card: the second waits for the
+        /// first, and counts what that opened.
+        @Test func aCardsBudgetIsCountedByOneClaimAtATime() async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe(1)
+            try await stage.record(try await stage.work().declined())
+            try await stage.pass("2 days")
+            let worker = try await stage.database.connect(as: .worker)
+            try await worker.execute(
+                script: "BEGIN; SELECT FROM billing.key_locks WHERE slot = 1 FOR NO KEY UPDATE")
+            let claim = Task { try await stage.store.claim(limit: 10).work.count }
+            try await eventually("a claim waits for the lock") {
+                try await stage.value(
+                    """
+                    SELECT count(*) FROM pg_stat_activity
+                    WHERE wait_event_type = 'Lock' AND datname = current_database()
+                    """) == "1"
+            }
+            await worker.close()
+            #expect(try await claim.value == 1)
+        }
     }
 }

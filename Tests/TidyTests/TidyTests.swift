@@ -74,6 +74,14 @@ import Testing
         #expect(bad.isEmpty, "\(bad)")
     }
 
+    /// Any role of the database can take an advisory lock, and hold it.
+    @Test func nothingWaitsForAnAdvisoryLock() throws {
+        let schema = try String(contentsOf: Checkout.file("schema.sql"), encoding: .utf8)
+        #expect(!schema.contains("pg_advisory"))
+        let bad = try Self.lines(under: "Sources").filter { $0.text.contains("pg_advisory") }
+        #expect(bad.isEmpty, "\(bad)")
+    }
+
     @Test func theRulesImportNothing() throws {
         let imports = try Self.lines(under: "Sources/Billing/")
             .filter { $0.file.hasPrefix("Sources/Billing/") && Self.contains($0, #"\bimport "#) }
