@@ -47,6 +47,11 @@ package struct Agreement: Encodable, Sendable {
         case .found(let payment) where payment.isDead(as: order):
             if attempt?.state == "approved" { agrees = false }
             sentences.append("\(order): ended without money.")
+        case .found(let payment) where payment.isVoid(as: order, period.amount):
+            if attempt?.state == "approved" { agrees = false }
+            sentences.append(
+                "\(order): payment \(payment.paymentKey), \(won(payment.totalAmount.value)), was "
+                    + "never what this charge asked for, and all of it went back.")
         case .found(let payment):
             payments += 1
             let isRecorded =

@@ -52,10 +52,28 @@ package struct Payment: Hashable, Sendable {
         orderID == order && (status == .aborted || status == .expired)
     }
 
+    /// Whether this is a payment of the very order that was asked for, and was never what was asked for,
+    /// and all of it went back: a person cancelled it. It says of the charge no more than one that ended
+    /// without money. (One that was what was asked for is paid and refunded.)
+    package func isVoid(as order: OrderID, _ amount: Won) -> Bool {
+        orderID == order && status == .canceled && balanceAmount == Won(0)
+            && !answers(order, amount)
+    }
+
+    /// Nothing of the order's money is anywhere, and nothing was: another name may follow.
+    package func isOver(as order: OrderID, _ amount: Won) -> Bool {
+        isDead(as: order) || isVoid(as: order, amount)
+    }
+
     /// Whether this payment is the one that `request` asked for.
     package func answers(_ request: AttemptRequest) -> Bool {
-        !paymentKey.isEmpty && isBilling && currency == "KRW" && orderID == request.orderID
-            && totalAmount == request.amount
+        answers(request.orderID, request.amount)
+    }
+
+    /// Whether so much was asked for under this name.
+    func answers(_ order: OrderID, _ amount: Won) -> Bool {
+        !paymentKey.isEmpty && isBilling && currency == "KRW" && orderID == order
+            && totalAmount == amount
     }
 }
 

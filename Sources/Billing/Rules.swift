@@ -91,10 +91,12 @@ extension Work {
                 // Its own name, of which the database knew nothing any more. Ended without money it may
                 // have been followed by a later one, which is forgotten as well.
                 if order == request.orderID {
-                    guard payment.isDead(as: order) else { return found(payment, request, jitter) }
+                    guard payment.isOver(as: order, request.amount) else {
+                        return found(payment, request, jitter)
+                    }
                     dead = payment
                 }
-                if payment.isDead(as: order) { continue }
+                if payment.isOver(as: order, request.amount) { continue }
                 // The name in hand may have been sent before: two payments are possible, a person
                 // must look. Not if this is a later name, which the database forgot: it was only
                 // opened because the one in hand, asked first, had ended without money.
@@ -120,7 +122,7 @@ extension Work {
             switch answer.settled(of: order) {
             case .notFound: continue
             case .found(let payment):
-                if payment.isDead(as: order) { continue }
+                if payment.isOver(as: order, amount) { continue }
                 return adopted(payment, order, amount, unsent: nil)
             case .unclear, .faultOfAll:
                 return change(nil, next: .after(Backoff.lookUp(after: 1)))
@@ -142,6 +144,13 @@ extension Work {
             let failure = payment.failure ?? Answer(code: "ABORTED", httpStatus: 200)
             return declined(request.number, failure, payment.failureClass, jitter)
         }
+        if payment.isVoid(as: request.orderID, request.amount) {
+            // Whatever took this name, the provider takes it no more: another one follows.
+            return change(
+                .refused(
+                    number: request.number, Answer(code: "NAME_USED_UP", httpStatus: 200)),
+                next: .after(Backoff.refused(number: request.number, jitter: jitter)))
+        }
         switch payment.status {
         case .done where payment.answers(request):
             return paid(.approved(number: request.number, payment, answer), .paid(payment))
@@ -156,11 +165,16 @@ extension Work {
     private func adopted(
         _ payment: Payment, _ order: OrderID, _ amount: Won, unsent: Int?
     ) -> Transition {
-        guard payment.status == .done, payment.totalAmount == amount, payment.orderID == order,
-            payment.isBilling, payment.currency == "KRW", !payment.paymentKey.isEmpty
-        else { return held(nil, "the provider shows a payment under ended order id \(order)") }
-        return paid(
-            .earlierPaid(order: order, payment, unsent: unsent), .paid(payment))
+        let change: Transition.AttemptChange = .earlierPaid(order: order, payment, unsent: unsent)
+        switch payment.status {
+        case .done where payment.answers(order, amount): return paid(change, .paid(payment))
+        case .canceled where payment.answers(order, amount),
+            .partialCanceled where payment.answers(order, amount):
+            // Taken and given back, by whatever hand: not to be taken again unasked.
+            return paid(change, .refunded(payment))
+        case .done, .canceled, .partialCanceled, .aborted, .expired, .other:
+            return held(nil, "the provider shows a payment under ended order id \(order)")
+        }
     }
 
     private func declined(

@@ -33,7 +33,7 @@ package struct Charger: Sendable {
                 let lookUp = await lookUp(request.orderID, &conversation)
                 ending = .record(work.after(lookUp, of: request, doubt, jitter: time.jitter()))
             case .seal(let orders, let amount, let unpaid):
-                let answers = await lookUps(orders, &conversation)
+                let answers = await lookUps(orders, of: amount, &conversation)
                 ending = .record(work.afterSeal(answers, amount: amount, ending: unpaid))
             }
         } else {
@@ -56,9 +56,9 @@ package struct Charger: Sendable {
         _ work: Work, _ request: AttemptRequest, after earlier: [OrderID], isRepeat: Bool,
         tries: Int, _ conversation: inout Conversation
     ) async -> Ending {
-        var answers = await lookUps(earlier, &conversation)
+        var answers = await lookUps(earlier, of: request.amount, &conversation)
         // The last of them came too late to send: to be tried again after a backoff, not at once.
-        if let (last, answer) = answers.last, answer.leavesTheWayFree(of: last),
+        if let (last, answer) = answers.last, answer.leavesTheWayFree(of: last, request.amount),
             isTooLate(conversation)
         {
             answers.append((last, .unclear(.tooSlow)))
@@ -97,7 +97,7 @@ package struct Charger: Sendable {
     /// What many slow look-ups leave open is a doubt like any other and gets its backoff; given back,
     /// the row would be claimed again at once, for ever.
     private func lookUps(
-        _ orders: [OrderID], _ conversation: inout Conversation
+        _ orders: [OrderID], of amount: Won, _ conversation: inout Conversation
     ) async -> [(OrderID, LookUp)] {
         var answers: [(OrderID, LookUp)] = []
         for order in orders {
@@ -107,7 +107,7 @@ package struct Charger: Sendable {
             }
             let answer = await lookUp(order, &conversation)
             answers.append((order, answer))
-            if !answer.leavesTheWayFree(of: order) { break }
+            if !answer.leavesTheWayFree(of: order, amount) { break }
         }
         return answers
     }
@@ -192,10 +192,10 @@ extension Answer {
 
 extension LookUp {
     /// No payment under this name: the next may be asked.
-    fileprivate func leavesTheWayFree(of order: OrderID) -> Bool {
+    fileprivate func leavesTheWayFree(of order: OrderID, _ amount: Won) -> Bool {
         switch self {
         case .notFound: true
-        case .found(let payment): payment.isDead(as: order)
+        case .found(let payment): payment.isOver(as: order, amount)
         case .unclear, .faultOfAll: false
         }
     }

@@ -546,6 +546,14 @@ struct ExplainPastTests {
             "does not know of the refund"
         ),
         (
+            "declined", nil, paid("pay-9", 5_000, status: .canceled, left: 0), true, 0,
+            "never what this charge asked for, and all of it went back"
+        ),
+        (
+            "approved", "pay-1", paid("pay-1", 14_900, status: .other("READY")), false, 0,
+            "does not say (NOT_FINISHED)"
+        ),
+        (
             "approved", "pay-1", LookUp.unclear(Answer(code: "TIMEOUT")), false, 0,
             "does not say (TIMEOUT)"
         ),

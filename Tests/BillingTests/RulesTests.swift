@@ -267,6 +267,66 @@ struct EarlierNamesRulesTests {
         #expect(decide(.notFound(poor)) == .declined)
     }
 
+    /// Taken and given back, in whole or in part: the charge has had its payment.
+    @Test(arguments: [(Payment.Status.canceled, Int64(0)), (.partialCanceled, 400)])
+    func anEarlierNameThatWasPaidAndCancelledRefundsIt(_ status: Payment.Status, _ left: Int64) {
+        let back = earlier {
+            $0.status = status
+            $0.balanceAmount = Won(left)
+        }
+        let transition = before(back, isRepeat: false)
+        guard case .refunded(let payment) = transition?.chargeChange else {
+            Issue.record("\(String(describing: transition))")
+            return
+        }
+        #expect(transition?.attempt == .earlierPaid(order: first, payment, unsent: 2))
+        #expect(transition?.next == .advance)
+        // The attempt in hand may have been paid, too: a person must look.
+        #expect(before(back, isRepeat: true)?.next == .never)
+        let seal = work().afterSeal(
+            [(first, back)], amount: Won(1_000), ending: .failed(.exhausted))
+        #expect(seal.chargeChange == .refunded(payment))
+    }
+
+    /// What a person cancelled because it was never ours does not hold the charge again and again.
+    @Test func aWrongPaymentThatWasCancelledIsNone() {
+        func wrong(_ change: (inout Payment) -> Void) -> LookUp {
+            earlier {
+                ($0.status, $0.totalAmount, $0.balanceAmount) = (.canceled, Won(5_000), Won(0))
+                change(&$0)
+            }
+        }
+        #expect(before(wrong { _ in }, isRepeat: false) == nil)
+        #expect(before(wrong { _ in }, isRepeat: true) == nil)
+        let seal = work().afterSeal(
+            [(first, wrong { _ in })], amount: Won(1_000), ending: .failed(.exhausted))
+        #expect(seal.chargeChange == .failed(.exhausted))
+        // Not all of it is back, or nothing says so, or it is another order's.
+        for still in [
+            wrong { $0.balanceAmount = Won(1) }, wrong { $0.balanceAmount = $0.totalAmount },
+            wrong { $0.status = .partialCanceled }, wrong { $0.orderID = OrderID(stored: "other") },
+        ] {
+            #expect(before(still, isRepeat: false)?.next == .never)
+        }
+    }
+
+    /// The same under the name in hand, which the provider takes no more.
+    @Test func aNameThatAWrongPaymentUsedUpEndsAsRefused() {
+        let wrong = payment {
+            ($0.status, $0.totalAmount, $0.balanceAmount) = (.canceled, Won(5_000), Won(0))
+        }
+        let doubt = ProviderTask.Doubt(lookups: 0, notFounds: 0, quietOver: false)
+        let transition = work().after(.found(wrong), of: request, doubt, jitter: 0.5)
+        #expect(
+            transition.attempt
+                == .refused(number: 2, Answer(code: "NAME_USED_UP", httpStatus: 200)))
+        #expect(transition.chargeChange == nil)
+        let own = work().afterEarlier(
+            [(request.orderID, .found(wrong))], before: request, isRepeat: false, tries: 0,
+            jitter: 0.5)
+        #expect(own == transition)
+    }
+
     @Test func anAbortedPaymentOfAnotherOrderFreesNoWay() {
         let transition = before(
             earlier {

@@ -115,6 +115,20 @@ struct ChargerTests {
         #expect(desk.log.lines(at: .error).count == 1)
     }
 
+    /// The names after a wrong payment that was cancelled are looked up all the same.
+    @Test func aWrongPaymentThatWasCancelledEndsNoLookUps() async {
+        var wrong = Payment.of(desk.request(), status: .canceled)
+        (wrong.totalAmount, wrong.balanceAmount) = (Won(5_000), Won(0))
+        desk.gateway.script(order(7), lookUps: .found(wrong))
+        let paid = Payment.of(desk.request(2))
+        desk.gateway.script(order(7, attempt: 2), lookUps: .found(paid))
+        let task = ProviderTask.send(
+            desk.request(3), earlier: [order(7), order(7, attempt: 2)], isRepeat: false, tries: 0)
+        let transition = await desk.run(task)
+        #expect(transition?.chargeChange == .paid(paid))
+        #expect(desk.gateway.sent.isEmpty)
+    }
+
     @Test func doubtAboutAnEarlierNameStopsTheSend() async {
         desk.gateway.script(order(7), lookUps: .unclear(.timeout))
         let task = ProviderTask.send(

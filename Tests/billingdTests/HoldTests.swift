@@ -109,6 +109,41 @@ extension ProcessTests {
             #expect(try await stage.count("billing.charges WHERE state = 'held'") == 1)
         }
 
+        /// The provider shows a payment under the charge's name that is not what was asked for. Somebody
+        /// cancels it in the console and releases the charge: it is not held for it again.
+        @Test func aWrongPaymentThatWasCancelledHoldsNothingAgain() async throws {
+            let stage = try await Stage()
+            try await stage.subscribers(1)
+            try stage.sandbox.faults(#"[{"action":"executeAndDrop"}]"#)
+            _ = try await stage.billingd(["once"])
+            try await stage.database.run(
+                """
+                SET session_replication_role = replica;
+                UPDATE billing.charges SET amount = amount + 1000;
+                UPDATE billing.attempts SET amount = amount + 1000
+                """)
+            try await pass(stage, "2 minutes")
+            #expect(try await stage.billingd(["once"]).status == 0)
+            try #require(try await stage.count("billing.charges WHERE state = 'held'") == 1)
+            let early = try await hand(stage, ["release", "1", "--why", "w"])
+            #expect(early.errors.contains("cancel it in the provider's console"))
+            let wrong = try #require(try stage.sandbox.payments().first)
+            try stage.sandbox.call("POST", "cancel/\(wrong.paymentKey)")
+            try stage.sandbox.faults("[]")
+            let result = try await hand(
+                stage, ["release", "1", "--why", "the wrong one is cancelled"])
+            #expect(result.status == 0, "\(result.errors)")
+            #expect(try await stage.billingd(["once"]).status == 0)
+            #expect(
+                try await stage.count(
+                    "billing.attempts WHERE state = 'refused' AND code = 'NAME_USED_UP'") == 1)
+            try await pass(stage, "2 hours")
+            #expect(try await stage.billingd(["once"]).status == 0)
+            #expect(
+                try await stage.count("billing.charges WHERE state = 'paid' AND attempt_no = 2")
+                    == 1)
+        }
+
         @Test func anAttemptTooOldToBeSentEndsFirst() async throws {
             let stage = try await Stage()
             try await stage.subscribers(1)
