@@ -18,6 +18,11 @@ enum AnswerFuzz {
 
     static func approve(_ input: inout FuzzInput) {
         let (response, isPayment) = response(&input, isLookUp: false)
+        if let plain = Reply.plainPayment(response.body), Reply.isShallow(response.body) {
+            require(
+                plain == Reply.anyPayment(response.body),
+                "the quick reader reads as JSONDecoder does")
+        }
         let outcome = TossGateway.outcome(response, log: nil)
         let isRepeat = input.bool()
         let transition = work.after(
