@@ -47,7 +47,7 @@ let package = Package(
         .systemLibrary(name: "CEpoll"),
         .target(name: "Billing", swiftSettings: settings),
         .target(name: "Postgres", dependencies: ["CPQ"], swiftSettings: settings),
-        .target(name: "HTTP", dependencies: ["CCurl"], swiftSettings: settings),
+        .target(name: "HTTP", dependencies: ["CCurl", "CEpoll"], swiftSettings: settings),
         .target(
             name: "BillingStore", dependencies: ["Billing", "Postgres", logging],
             swiftSettings: settings),

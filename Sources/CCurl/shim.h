@@ -47,6 +47,35 @@ static inline CURLcode billingd_curl_get_long(CURL *easy, CURLINFO info, long *v
 static inline CURLcode billingd_curl_get_size(CURL *easy, CURLINFO info, curl_off_t *value) {
     return curl_easy_getinfo(easy, info, value);
 }
+/* What was stored with CURLOPT_PRIVATE. */
+static inline CURLcode billingd_curl_set_private(CURL *easy, void *value) {
+    return curl_easy_setopt(easy, CURLOPT_PRIVATE, value);
+}
+static inline void *billingd_curl_get_private(CURL *easy) {
+    void *value = NULL;
+    return curl_easy_getinfo(easy, CURLINFO_PRIVATE, &value) == CURLE_OK ? value : NULL;
+}
+typedef int (*billingd_curl_socket)(CURL *easy, curl_socket_t socket, int what, void *context,
+                                    void *assigned);
+typedef int (*billingd_curl_timer)(CURLM *multi, long milliseconds, void *context);
+static inline CURLMcode billingd_curl_multi_set_callbacks(CURLM *multi,
+                                                          billingd_curl_socket socket,
+                                                          billingd_curl_timer timer,
+                                                          void *context) {
+    CURLMcode results[] = {curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, socket),
+                           curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, context),
+                           curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer),
+                           curl_multi_setopt(multi, CURLMOPT_TIMERDATA, context)};
+    for (int i = 0; i < 4; i++) {
+        if (results[i] != CURLM_OK) return results[i];
+    }
+    return CURLM_OK;
+}
+/* "Look at your timers": the socket that is none. */
+static inline CURLMcode billingd_curl_multi_timeout_action(CURLM *multi) {
+    int running = 0;
+    return curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);
+}
 static inline CURLMcode billingd_curl_multi_set_long(CURLM *multi, CURLMoption option, long value) {
     return curl_multi_setopt(multi, option, value);
 }

@@ -28,7 +28,7 @@ package struct HTTPClient: Sendable {
     private let loop: CurlLoop
 
     /// libcurl's own words for itself and its TLS library, for the log.
-    package static var libraryVersion: String { CurlLoop.libraryVersion }
+    package static var libraryVersion: String { LibCurl.version }
 
     /// Starts the thread. Throws an `.invalid` error if libcurl refuses the configuration.
     package init(_ configuration: Configuration) throws(HTTPError) {
