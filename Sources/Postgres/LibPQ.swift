@@ -152,38 +152,40 @@ import Glibc
 
     /// Sends one statement with parameters (extended protocol).
     func send(_ query: PostgresQuery) throws(PostgresError) {
-        var types: [Oid] = []
-        var texts: [UnsafeMutablePointer<CChar>?] = unsafe []
-        defer {
-            for index in unsafe texts.indices { unsafe free(texts[index]) }
-        }
+        // All parameters in one piece, each ended by a NUL; where each begins, nil: NULL.
+        var bytes: [UInt8] = []
+        var starts: [Int?] = []
         for parameter in query.parameters {
-            types.append(parameter.oid)
-            guard let text = parameter.text else {
-                unsafe texts.append(nil)
+            let start = bytes.count
+            guard parameter.write(to: &bytes) else {
+                starts.append(nil)
                 continue
             }
-            guard !text.utf8.contains(0) else {
+            guard !bytes[start...].contains(0) else {
                 // What the server would say of it: character_not_in_repertoire.
                 throw PostgresError(
                     kind: .server, message: "a text parameter contains a NUL character",
                     sqlState: "22021")
             }
-            unsafe texts.append(strdup(text))
+            bytes.append(0)
+            starts.append(start)
         }
-        let pointers = unsafe texts.map { unsafe UnsafePointer($0) }
-        if query.isPrepared, let name = names[query.text] {
-            // A test that stops before statements must see this one, too.
-            _ = beforeSending?(query.text)
-            guard
-                unsafe PQsendQueryPrepared(
-                    connection, name, Int32(types.count), pointers, nil, nil, 0) == 1
-            else { throw lost() }
-            return
-        }
+        let name = query.isPrepared ? names[query.text] : nil
+        // A test that stops before statements must see the prepared ones, too.
         let text = beforeSending?(query.text) ?? query.text
-        let sent = unsafe PQsendQueryParams(
-            connection, text, Int32(types.count), types, pointers, nil, nil, 0)
+        let types = query.parameters.map(\.oid)
+        let count = Int32(types.count)
+        let sent = unsafe bytes.withUnsafeBytes { buffer in
+            let base = unsafe buffer.bindMemory(to: CChar.self).baseAddress
+            let pointers = unsafe starts.map { start in
+                unsafe start.flatMap { place in unsafe base.map { unsafe $0 + place } }
+            }
+            return if let name {
+                unsafe PQsendQueryPrepared(connection, name, count, pointers, nil, nil, 0)
+            } else {
+                unsafe PQsendQueryParams(connection, text, count, types, pointers, nil, nil, 0)
+            }
+        }
         if sent == 0 { throw lost() }
     }
 

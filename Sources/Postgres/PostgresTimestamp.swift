@@ -45,11 +45,16 @@ package struct PostgresTimestamp: Hashable, Comparable, Sendable, CustomStringCo
 
     /// ISO 8601 in UTC with microseconds, as PostgreSQL reads it.
     package var description: String {
+        var text: [UInt8] = []
+        write(to: &text)
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    /// Appends its description.
+    func write(to text: inout [UInt8]) {
         let (seconds, micros) = microseconds.quotientAndRemainder(floor: 1_000_000)
         let (days, second) = seconds.quotientAndRemainder(floor: 86_400)
         let (year, month, day) = Self.date(days: days)
-        var text: [UInt8] = []
-        text.reserveCapacity(32)
         func write(_ number: Int64, _ width: Int, _ end: Unicode.Scalar) {
             var left = width
             var power: Int64 = 1
@@ -70,7 +75,7 @@ package struct PostgresTimestamp: Hashable, Comparable, Sendable, CustomStringCo
         write(second / 60 % 60, 2, ":")
         write(second % 60, 2, ".")
         write(micros, 6, "Z")
-        return String(decoding: text, as: UTF8.self) + (year > 0 ? "" : " BC")
+        if year <= 0 { text += Array(" BC".utf8) }
     }
 
     /// Days since 1970-01-01 in the proleptic Gregorian calendar (400-year eras from 1 March).

@@ -39,39 +39,63 @@ package enum PostgresValue: Sendable {
         }
     }
 
-    /// The value in PostgreSQL's text format; nil: NULL.
-    var text: String? {
+    /// Appends the value in PostgreSQL's text format, UTF-8; false: NULL, and nothing is appended.
+    func write(to bytes: inout [UInt8]) -> Bool {
         switch self {
-        case .int64(let value): value.map { "\($0)" }
-        case .int32(let value): value.map { "\($0)" }
-        case .double(let value): value.map { "\($0)" }
-        case .bool(let value): value.map { $0 ? "t" : "f" }
-        case .string(let value), .json(let value), .uuid(let value), .interval(let value): value
-        case .timestamp(let value): value?.description
-        case .int64s(let values): Self.array(values) { "\($0)" }
-        case .int32s(let values): Self.array(values) { "\($0)" }
-        case .doubles(let values): Self.array(values) { "\($0)" }
-        case .bools(let values): Self.array(values) { $0 ? "t" : "f" }
-        case .timestamps(let values): Self.array(values) { $0.description }
-        case .strings(let values), .jsons(let values): Self.array(values, Self.quoted)
+        case .int64(let value): return Self.write(value, &bytes) { Self.write($0, &$1) }
+        case .int32(let value): return Self.write(value, &bytes) { Self.write(Int64($0), &$1) }
+        case .double(let value): return Self.write(value, &bytes) { $1 += Array("\($0)".utf8) }
+        case .bool(let value): return Self.write(value, &bytes, Self.write)
+        case .string(let value), .json(let value), .uuid(let value), .interval(let value):
+            return Self.write(value, &bytes) { $1 += Array($0.utf8) }
+        case .timestamp(let value): return Self.write(value, &bytes) { $0.write(to: &$1) }
+        case .int64s(let values): Self.write(values, &bytes) { Self.write($0, &$1) }
+        case .int32s(let values): Self.write(values, &bytes) { Self.write(Int64($0), &$1) }
+        case .doubles(let values): Self.write(values, &bytes) { $1 += Array("\($0)".utf8) }
+        case .bools(let values): Self.write(values, &bytes, Self.write)
+        case .timestamps(let values): Self.write(values, &bytes) { $0.write(to: &$1) }
+        case .strings(let values), .jsons(let values): Self.write(values, &bytes, Self.quote)
         }
+        return true
     }
 
-    private static func array<Element>(
-        _ values: [Element?], _ write: (Element) -> String
-    ) -> String {
-        var text = "{"
+    private static func write<Value>(
+        _ value: Value?, _ bytes: inout [UInt8], _ write: (Value, inout [UInt8]) -> Void
+    ) -> Bool {
+        guard let value else { return false }
+        write(value, &bytes)
+        return true
+    }
+
+    private static func write<Element>(
+        _ values: [Element?], _ bytes: inout [UInt8], _ write: (Element, inout [UInt8]) -> Void
+    ) {
+        bytes.append(UInt8(ascii: "{"))
         for (index, value) in values.enumerated() {
-            if index > 0 { text += "," }
-            text += value.map(write) ?? "NULL"
+            if index > 0 { bytes.append(UInt8(ascii: ",")) }
+            if let value { write(value, &bytes) } else { bytes += [0x4e, 0x55, 0x4c, 0x4c] }
         }
-        return text + "}"
+        bytes.append(UInt8(ascii: "}"))
+    }
+
+    private static func write(_ value: Bool, _ bytes: inout [UInt8]) {
+        bytes.append(UInt8(ascii: value ? "t" : "f"))
+    }
+
+    private static func write(_ value: Int64, _ bytes: inout [UInt8]) {
+        var rest = value.magnitude
+        if value < 0 { bytes.append(UInt8(ascii: "-")) }
+        let start = bytes.count
+        repeat {
+            bytes.append(UInt8(ascii: "0") + UInt8(rest % 10))
+            rest /= 10
+        } while rest > 0
+        bytes[start...].reverse()
     }
 
     /// An array element in quotes; only quotes and backslashes need an escape there.
-    private static func quoted(_ text: String) -> String {
-        var bytes: [UInt8] = [UInt8(ascii: "\"")]
-        bytes.reserveCapacity(text.utf8.count + 2)
+    private static func quote(_ text: String, _ bytes: inout [UInt8]) {
+        bytes.append(UInt8(ascii: "\""))
         for byte in text.utf8 {
             if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") {
                 bytes.append(UInt8(ascii: "\\"))
@@ -79,6 +103,5 @@ package enum PostgresValue: Sendable {
             bytes.append(byte)
         }
         bytes.append(UInt8(ascii: "\""))
-        return String(decoding: bytes, as: UTF8.self)
     }
 }
