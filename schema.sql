@@ -627,7 +627,8 @@ CREATE TABLE IF NOT EXISTS billing.workers (
     seen_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     in_flight integer NOT NULL DEFAULT 0,
     state text NOT NULL
-        CONSTRAINT workers_state CHECK (state IN ('starting', 'running', 'stopping', 'stopped', 'faulted'))
+        CONSTRAINT workers_state CHECK (state IN ('starting', 'running', 'stopping', 'stopped', 'faulted')),
+    reason text CONSTRAINT workers_reason CHECK (char_length(reason) <= 300)
 );
 COMMENT ON TABLE billing.workers IS 'Who charges: one row a worker process, on the real clock.';
 COMMENT ON COLUMN billing.workers.worker_id IS 'Host, process id and start.';
@@ -638,6 +639,9 @@ COMMENT ON COLUMN billing.workers.started_at IS 'Real time of its start.';
 COMMENT ON COLUMN billing.workers.seen_at IS 'Real time of its last sign of life.';
 COMMENT ON COLUMN billing.workers.in_flight IS 'Claims in hand at that time.';
 COMMENT ON COLUMN billing.workers.state IS 'starting, running, stopping, stopped or faulted.';
+COMMENT ON COLUMN billing.workers.reason IS
+    'Why it claims nothing, or next to nothing, if so: a fault of all, a provider that does not serve, '
+    'a database that refuses it, a pause. For people; it may be worded otherwise at any time.';
 
 -- Reconciling: the ledger against the provider's books, day by day in Korea -------------------
 

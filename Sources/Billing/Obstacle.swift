@@ -39,7 +39,9 @@ package enum Obstacle: Hashable, Sendable {
     case fleetPaused(reason: String?)
     case rotating(to: String)
     case noWorker(lastSeen: Duration?)
-    case faulted(workers: Int)
+    case faulted(workers: Int, reason: String?)
+    /// None of them claims; `reason`: of the one that was heard of last.
+    case notClaiming(workers: Int, reason: String)
     case wonPerDay(limit: Int64, left: Int64, wanted: Int64)
     case requestsPerMinute(limit: Int64, wait: Duration)
     /// Due, and nothing that is known here stands in the way.
@@ -177,7 +179,12 @@ extension SubscriptionHistory {
         let live = fleet.workers.filter { $0.seenAgo <= Self.workerSilence }
         if live.isEmpty { return [.noWorker(lastSeen: fleet.workers.map(\.seenAgo).min())] }
         let faulted = live.filter { $0.state == "faulted" }.count
-        return faulted == live.count ? [.faulted(workers: faulted)] : []
+        let reasons = live.compactMap(\.reason)
+        if faulted == live.count { return [.faulted(workers: faulted, reason: reasons.first)] }
+        // What all may read of the fleet's settings and limits is told by these.
+        guard reasons.count == live.count, let reason = reasons.first(where: { !$0.isOfOrder })
+        else { return [] }
+        return [.notClaiming(workers: live.count, reason: reason)]
     }
 
     /// The limits bind only what would be claimed now.
@@ -195,4 +202,9 @@ extension SubscriptionHistory {
         }
         return nil
     }
+}
+
+extension String {
+    /// A worker's reason that is an order of the settings.
+    fileprivate var isOfOrder: Bool { hasPrefix("paused: ") }
 }

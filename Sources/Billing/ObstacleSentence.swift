@@ -30,6 +30,7 @@ extension Obstacle {
         case .rotating: "rotating"
         case .noWorker: "no_worker"
         case .faulted: "faulted"
+        case .notClaiming: "not_claiming"
         case .wonPerDay: "won_per_day"
         case .requestsPerMinute: "requests_per_minute"
         case .nextPoll: "next_poll"
@@ -166,9 +167,12 @@ extension Obstacle {
             let seen = lastSeen.map { "the last sign of life was \(words($0)) ago" }
             return
                 "No worker is alive: \(seen ?? "none was seen in the last day"). Start billingd run."
-        case .faulted(let workers):
+        case .faulted(let workers, let reason):
             return "All workers (\(workers)) stopped charging after an answer that every row would "
-                + "get (key, contract or address); they try one row at a time. Their log has the code."
+                + "get (key, contract or address), or one wrong row after another; they try one row "
+                + "at a time. " + (reason.map { "They say: \($0)." } ?? "Their log has the code.")
+        case .notClaiming(let workers, let reason):
+            return "None of the workers (\(workers)) claims anything. They say: \(reason)."
         case .wonPerDay(let limit, let left, let wanted):
             return
                 "settings.max_won_per_day (\(won(limit))) leaves \(won(left)) of today, it needs "

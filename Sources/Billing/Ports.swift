@@ -193,8 +193,12 @@ package struct WorkerReport: Hashable, Sendable {
     package enum State: String, Sendable { case starting, running, stopping, stopped, faulted }
     package var state: State
     package var inFlight: Int
-    package init(state: State, inFlight: Int) {
+    /// Why it claims nothing, or next to nothing, if so and `state` does not say it: one line, at most
+    /// 300 characters.
+    package var reason: String?
+    package init(state: State, inFlight: Int, reason: String? = nil) {
         self.state = state
         self.inFlight = inFlight
+        self.reason = reason
     }
 }

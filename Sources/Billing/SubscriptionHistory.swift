@@ -65,9 +65,12 @@ package struct SubscriptionHistory: Sendable {
             package var id: String
             package var state: String
             package var seenAgo: Duration
-            package init(id: String, state: String, seenAgo: Duration) {
+            /// Why it claims nothing, or next to nothing, if so.
+            package var reason: String?
+            package init(id: String, state: String, reason: String? = nil, seenAgo: Duration) {
                 self.id = id
                 self.state = state
+                self.reason = reason
                 self.seenAgo = seenAgo
             }
         }

@@ -126,7 +126,7 @@ enum ExplainSQL {
 
     static func workers() -> PostgresQuery {
         """
-        SELECT worker_id, state,
+        SELECT worker_id, state, reason,
                extract(epoch FROM clock_timestamp() - seen_at)::float8 AS seen_seconds_ago
         FROM billing.workers
         WHERE seen_at > now() - interval '1 day' AND state <> 'stopped'

@@ -170,6 +170,7 @@ package struct HistoryReader: Sendable {
             fleet.workers.append(
                 SubscriptionHistory.FleetFacts.Worker(
                     id: try worker.string("worker_id"), state: try worker.string("state"),
+                    reason: try worker.stringOrNil("reason"),
                     seenAgo: .seconds(try worker.double("seen_seconds_ago"))))
         }
         return fleet

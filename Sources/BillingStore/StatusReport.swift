@@ -5,6 +5,8 @@ package struct StatusReport: Sendable, Encodable {
     package var mode: String
     package var paused: Bool
     package var pausedReason: String?
+    /// Fingerprint of the secret key that a rotation under way will bind.
+    package var rotatingTo: String?
     /// ISO 8601, UTC.
     package var businessTime: String
     package var due: Int64
@@ -47,6 +49,8 @@ package struct StatusReport: Sendable, Encodable {
         package var version: String
         package var state: String
         package var inFlight: Int64
+        /// Why it claims nothing, or next to nothing, if so.
+        package var reason: String?
         package var seenSecondsAgo: Double
     }
 
@@ -78,6 +82,7 @@ package struct StatusReport: Sendable, Encodable {
                 Member(
                     worker: try member.string("worker_id"), version: try member.string("version"),
                     state: try member.string("state"), inFlight: try member.int64("in_flight"),
+                    reason: try member.stringOrNil("reason"),
                     seenSecondsAgo: try member.double("seen_seconds_ago")))
         }
         guard let books = try connection.query(StatusSQL.books()).first else {
@@ -86,6 +91,7 @@ package struct StatusReport: Sendable, Encodable {
         return StatusReport(
             mode: try row.string("mode"), paused: try row.bool("paused"),
             pausedReason: try row.stringOrNil("paused_reason"),
+            rotatingTo: try row.stringOrNil("rotating_to"),
             businessTime: try row.timestamp("business_time").description,
             due: try row.int64("due"), oldestDueSeconds: try row.double("oldest_due_seconds"),
             inFlight: try row.int64("in_flight"), openAttempts: try row.int64("open_attempts"),

@@ -4,7 +4,7 @@ import Postgres
 enum StatusSQL {
     static func now() -> PostgresQuery {
         """
-        SELECT s.mode, s.paused, s.paused_reason, billing.now() AS business_time,
+        SELECT s.mode, s.paused, s.paused_reason, s.rotating_to, billing.now() AS business_time,
             (SELECT count(*) FROM billing.subscriptions
              WHERE next_charge_at <= (SELECT billing.now())) AS due,
             (SELECT coalesce(extract(epoch FROM billing.now() - min(next_charge_at)), 0)::float8
@@ -60,7 +60,7 @@ enum StatusSQL {
 
     static func workers() -> PostgresQuery {
         """
-        SELECT worker_id, version, state, in_flight,
+        SELECT worker_id, version, state, in_flight, reason,
                extract(epoch FROM now() - seen_at)::float8 AS seen_seconds_ago
         FROM billing.workers
         WHERE seen_at > now() - interval '1 day' AND state <> 'stopped'

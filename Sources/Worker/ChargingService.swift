@@ -196,7 +196,11 @@ package struct ChargingService: Service {
     }
 
     private func report() async {
-        let report = status.read { WorkerReport(state: $0.reportState, inFlight: $0.slots.count) }
+        let report = status.read {
+            WorkerReport(
+                state: $0.reportState, inFlight: $0.slots.count,
+                reason: $0.reportReason.map { singleLine($0) })
+        }
         do throws(StoreError) {
             try await store.report(report)
             status.change { $0.storeAnswered = true }

@@ -92,9 +92,16 @@ extension WorkerStatus.State {
         }
     }
 
+    /// What of ``trouble`` its state does not say by itself.
+    var reportReason: String? { isStopping ? nil : hindrance }
+
     /// The first reason that keeps the worker from claiming as it should.
     var trouble: String? {
         if isStopping { return "stopping" }
+        return hindrance ?? (phase == .starting ? "starting" : nil)
+    }
+
+    private var hindrance: String? {
         if let recordTrouble { return "cannot record: \(recordTrouble)" }
         if let claimTrouble { return "cannot claim: \(claimTrouble)" }
         switch breaker.cause {
@@ -102,7 +109,6 @@ extension WorkerStatus.State {
         case .silence(let code): return "the provider does not serve: \(code)"
         case nil: break
         }
-        if let pausedReason { return "paused: \(pausedReason)" }
-        return phase == .starting ? "starting" : nil
+        return pausedReason.map { "paused: \($0)" }
     }
 }

@@ -59,6 +59,11 @@ struct StatusCommand: AsyncParsableCommand {
             "dunning     \(report.pastDue) past due, \(report.suspended) suspended",
             "last hour   \(report.paidLastHour) paid, \(report.wonLastHour) won",
         ]
+        if let key = report.rotatingTo {
+            lines.insert(
+                "            a rotation of the secret key, to fingerprint \(key), is under way",
+                at: 1)
+        }
         for decline in report.declinedLastHour {
             lines.append("            \(decline.times) declined with \(decline.code)")
         }
@@ -70,6 +75,9 @@ struct StatusCommand: AsyncParsableCommand {
                 worker      \(worker.worker) \(worker.version) \(worker.state), \
                 \(worker.inFlight) in flight, seen \(Int(worker.seenSecondsAgo)) s ago
                 """)
+            if let reason = worker.reason {
+                lines.append("            it does not claim: \(reason)")
+            }
         }
         return lines.joined(separator: "\n")
     }

@@ -227,6 +227,15 @@ extension StoreTests {
                         "SELECT worker_id || ' ' || state || ' ' || in_flight FROM billing.workers")
                         == "worker-1 \(state.rawValue) 7")
             }
+            let why = String(repeating: "가", count: 400)
+            for (reason, kept) in [(why, "300"), ("short", "5"), (nil, nil)] as [(String?, String?)]
+            {
+                try await stage.store.report(
+                    WorkerReport(state: .running, inFlight: 0, reason: reason))
+                #expect(
+                    try await stage.value("SELECT char_length(reason) FROM billing.workers") == kept
+                )
+            }
         }
     }
 }

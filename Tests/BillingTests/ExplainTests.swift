@@ -212,7 +212,20 @@ struct ExplainTests {
         ),
         (
             history { $0.fleet.workers[0].state = "faulted" }, "faulted",
-            ["All workers (1)", "one row at a time"]
+            ["All workers (1)", "one row at a time", "Their log has the code"]
+        ),
+        (
+            history {
+                $0.fleet.workers[0].state = "faulted"
+                $0.fleet.workers[0].reason = "faulted: UNAUTHORIZED_KEY"
+            }, "faulted", ["They say: faulted: UNAUTHORIZED_KEY."]
+        ),
+        (
+            history {
+                $0.fleet.workers[0].reason = "the provider does not serve: TIMEOUT"
+                $0.fleet.workers.append(
+                    .init(id: "f", state: "running", reason: "paused: by hand", seenAgo: .zero))
+            }, "not_claiming", ["None of the workers (2)", "the provider does not serve: TIMEOUT."]
         ),
         (
             history {
@@ -259,6 +272,11 @@ struct ExplainTests {
         history { $0.fleet.keyInHand = .init(mode: "test", fingerprint: "aaaaaaaaaaaaaaaa") },
         history { $0.fleet.workers.append(.init(id: "f", state: "faulted", seenAgo: .zero)) },
         history { $0.fleet.workers[0].seenAgo = .seconds(20) },
+        history {
+            $0.fleet.workers.append(
+                .init(id: "f", state: "running", reason: "cannot claim: gone", seenAgo: .zero))
+        },
+        history { $0.fleet.workers[0].reason = "paused: by hand" },
         history { $0.charge(.declined, declines: 1, ended: start + day * -1) },
     ])
     func whatIsOverStandsInNobodysWay(_ history: SubscriptionHistory) {

@@ -8,10 +8,15 @@ extension ProcessTests {
     @Suite struct StatusTests {
         private struct Report: Decodable {
             struct Decline: Decodable, Equatable { var code: String, times: Int }
-            struct Member: Decodable { var worker, version, state: String, inFlight: Int }
+            struct Member: Decodable {
+                var worker, version, state: String
+                var reason: String?
+                var inFlight: Int
+            }
             var mode: String
             var paused: Bool
             var pausedReason: String?
+            var rotatingTo: String?
             var due, inFlight, openAttempts, unknown, held, setAside, pastDue, suspended: Int
             var paidLastHour, wonLastHour: Int
             var oldestDueSeconds: Double
@@ -96,6 +101,45 @@ extension ProcessTests {
             worker.kill(SIGTERM)
             #expect(await worker.ended() == 0)
             #expect(try await report(stage).workers.isEmpty)
+        }
+
+        /// A key that the provider does not take, a pause, a rotation: each worker says why it waits.
+        @Test func whyAWorkerDoesNotClaimIsTold() async throws {
+            let stage = try await Stage()
+            try await stage.subscribers(3)
+            let worker = try await stage.worker()
+            try await eventually("all are paid") {
+                try await stage.count("billing.charges WHERE state = 'paid'") == 3
+            }
+            #expect(try await report(stage).workers.map(\.reason) == [nil])
+            try stage.sandbox.faults(
+                #"[{"action":"refuse","code":"UNAUTHORIZED_KEY"}]"#)
+            try await stage.subscribers(1)
+            try await eventually("it says why") {
+                try await report(stage).workers.first?.reason == "faulted: UNAUTHORIZED_KEY"
+            }
+            #expect(try await report(stage).workers.map(\.state) == ["faulted"])
+            let text = try await stage.billingd(["status"]).output
+            #expect(text.contains("\n            it does not claim: faulted: UNAUTHORIZED_KEY"))
+            let explained = try await stage.billingd(["explain", "4"]).output
+            #expect(explained.contains("They say: faulted: UNAUTHORIZED_KEY."), "\(explained)")
+            worker.kill(SIGTERM)
+            #expect(await worker.ended() == 0)
+        }
+
+        @Test func aRotationUnderWayIsTold() async throws {
+            let stage = try await Stage()
+            try await stage.subscribers(1)
+            _ = try await stage.billingd(["once"])
+            #expect(try await report(stage).rotatingTo == nil)
+            let to = String(repeating: "c", count: 16)
+            try await stage.database.run(
+                "SELECT billing.begin_key_rotation('\(to)', 'a test')", as: .admin)
+            let full = try await report(stage)
+            #expect(full.paused && full.rotatingTo == to)
+            let text = try await stage.billingd(["status"]).output
+            #expect(
+                text.contains("a rotation of the secret key, to fingerprint \(to), is under way"))
         }
 
         @Test func whatIsUnderWayIsInFlight() async throws {
