@@ -36,6 +36,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/hummingbird-project/swift-mustache", from: "2.0.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
@@ -60,11 +61,22 @@ let package = Package(
         .target(
             name: "Worker", dependencies: ["Billing", logging, lifecycle],
             swiftSettings: settings),
+        .target(
+            name: "Dashboard",
+            dependencies: [
+                "Billing", "BillingStore", "Worker",
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Mustache", package: "swift-mustache"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"), logging, lifecycle,
+            ],
+            swiftSettings: settings),
         .executableTarget(
             name: "billingd",
             dependencies: [
-                "Billing", "BillingStore", "HTTP", "Postgres", "TossPayments", "Worker", logging,
-                lifecycle, signals, arguments,
+                "Billing", "BillingStore", "Dashboard", "HTTP", "Postgres", "TossPayments",
+                "Worker", logging, lifecycle, signals, arguments,
             ],
             swiftSettings: settings),
         .target(
@@ -115,6 +127,10 @@ let package = Package(
             dependencies: [
                 "Billing", "HTTP", "TossPayments", "TossSandbox", "TestSupport", logging,
             ],
+            swiftSettings: testSettings),
+        .testTarget(
+            name: "DashboardTests",
+            dependencies: ["BillingStore", "Dashboard", "TestSupport", "Worker", logging],
             swiftSettings: testSettings),
         .testTarget(
             name: "WorkerTests",

@@ -48,6 +48,8 @@ package struct Claim: Sendable {
     package var pausedReason: String?
     /// Time until something is due or a lease runs out; nil: nothing is planned. Zero: more is due.
     package var wake: Duration?
+    /// Rows whose claim before ended without a word: its lease ran out. For the meters only.
+    package var takenOver = 0
     package var numbers: FleetNumbers
 
     package init(

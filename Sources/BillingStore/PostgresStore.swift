@@ -35,9 +35,9 @@ package struct PostgresStore: Store {
     }
 
     let identity: Identity
-    private let claims: PostgresSession
+    let claims: PostgresSession
     let records: PostgresSession
-    private let reports: PostgresSession
+    let reports: PostgresSession
     let log: Logger
     let seen = SeenPositions()
 
@@ -292,6 +292,7 @@ extension PostgresStore {
         for (due, step) in decided {
             let charge = charges[due.id.value].map { ChargeID($0) }
             claim.append(due, step, charge)
+            if due.silentClaims > 1 { claim.takenOver += 1 }
         }
     }
 
@@ -331,6 +332,7 @@ extension PostgresStore {
         whole.work += one.work
         whole.local += one.local
         whole.wrongRows += one.wrongRows
+        whole.takenOver += one.takenOver
         guard one.work.isEmpty, one.local.isEmpty else { return true }
         whole.wake = one.wake
         return false

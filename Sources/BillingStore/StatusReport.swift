@@ -67,7 +67,8 @@ package struct StatusReport: Sendable, Encodable {
         }
     }
 
-    private static func read(_ connection: isolated PostgresConnection) throws -> StatusReport {
+    /// The same on a connection that is there, inside a transaction.
+    static func read(_ connection: isolated PostgresConnection) throws -> StatusReport {
         guard let row = try connection.query(StatusSQL.now()).first else {
             throw PostgresError.decoding("billing.settings is empty: apply schema.sql")
         }

@@ -1,9 +1,16 @@
+import Synchronization
+
 /// A connection that is made when it is needed, and made again after it broke. It repeats nothing:
 /// whether a piece of work may be repeated is for its owner to know.
 package actor PostgresSession {
     private let configuration: PostgresConfiguration
     private var connection: PostgresConnection?
     private var connecting: Task<PostgresConnection, any Error>?
+
+    private let made = Atomic<Int>(0)
+
+    /// Connections that were made so far; all but the first replaced one that broke.
+    package nonisolated var connections: Int { made.load(ordering: .relaxed) }
 
     package init(_ configuration: PostgresConfiguration) { self.configuration = configuration }
 
@@ -30,6 +37,7 @@ package actor PostgresSession {
         defer { connecting = nil }
         let made = try await task.value
         connection = made
+        self.made.add(1, ordering: .relaxed)
         return made
     }
 }

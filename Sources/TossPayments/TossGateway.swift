@@ -126,6 +126,13 @@ package struct TossGateway: Gateway {
             }
     }
 
+    /// All codes that an outcome can carry by plan: the provider's, and our own words.
+    package static let listedCodes = Set(TossCode.table.keys).union([
+        "TIMEOUT", "CONNECT_TIMEOUT", "HOST_NOT_FOUND", "CONNECTION_LOST", "NOT_CONNECTED",
+        "TLS_FAILED", "ANSWER_TOO_LARGE", "ILLEGAL_REQUEST", "NO_ANSWER", Reply.unreadable,
+        "ILLEGAL_KEY_OR_ORDER_ID", "NOT_FOUND_PAYMENT",
+    ])
+
     /// Our own words for what never got an answer.
     static func answer(_ error: HTTPError) -> Answer {
         let code =

@@ -50,6 +50,11 @@ package struct Charger: Sendable {
         let epoch: Int
         var sign = CircuitBreaker.Sign.none
         var fault: Answer?
+        /// How long the charge took, if one was sent; and that it was not the first request of its kind.
+        var charge: Duration?
+        var isRetry = false
+        /// Most works ask for none or one look-up.
+        var lookUps: [Duration] = []
     }
 
     private func send(
@@ -69,7 +74,10 @@ package struct Charger: Sendable {
         // A fault of all was met meanwhile, or the process stood still: a request that starts now
         // must still end within the lease.
         guard maySend(conversation) else { return .release }
+        let start = time.now()
         let outcome = await gateway.charge(request, timeout: conversation.requestTimeout)
+        conversation.charge = time.now() - start
+        conversation.isRetry = isRepeat || tries > 0 || request.number > 1
         conversation.note(outcome)
         if needsLookUp(outcome, isRepeat: isRepeat) {
             let doubt = ProviderTask.Doubt(lookups: 0, notFounds: 0, quietOver: false)
@@ -113,7 +121,9 @@ package struct Charger: Sendable {
     }
 
     private func lookUp(_ order: OrderID, _ conversation: inout Conversation) async -> LookUp {
+        let start = time.now()
         let answer = await gateway.lookUp(order, timeout: conversation.requestTimeout)
+        conversation.lookUps.append(time.now() - start)
         conversation.note(answer)
         return answer
     }
@@ -134,6 +144,7 @@ package struct Charger: Sendable {
         let jitter = time.jitter()
         let change = status.change { state in
             if case .record(let transition) = ending { state.counters.count(transition) }
+            conversation.count(into: &state.meters)
             return state.breaker.ended(
                 conversation.sign, epoch: conversation.epoch, now: now, jitter: jitter)
         }
@@ -147,6 +158,13 @@ package struct Charger: Sendable {
 }
 
 extension Charger.Conversation {
+    fileprivate func count(into meters: inout WorkerMeters) {
+        if let charge { meters.charges.add(charge) }
+        if isRetry { meters.retries += 1 }
+        for took in lookUps { meters.lookUps.add(took) }
+        if case .busy = sign { meters.busy += 1 }
+    }
+
     fileprivate mutating func note(_ outcome: Outcome) {
         switch outcome {
         case .approved, .declined: sign = .healthy

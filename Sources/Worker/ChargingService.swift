@@ -201,10 +201,14 @@ package struct ChargingService: Service {
                 state: $0.reportState, inFlight: $0.slots.count,
                 reason: $0.reportReason.map { singleLine($0) })
         }
+        let start = time.now()
         do throws(StoreError) {
             try await store.report(report)
+            status.note(.report, since: start)
             status.change { $0.storeAnswered = true }
         } catch {
+            status.note(.report, since: start)
+            status.change { $0.meters.reportFailures += 1 }
             logger.debug(
                 "not reported", metadata: ["reason": "\(singleLine(error.text))"])
         }

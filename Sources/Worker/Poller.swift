@@ -74,9 +74,18 @@ package actor Poller {
         let start = time.now()
         let epoch = status.read { $0.breaker.epoch }
         hint.take()
-        let claim = try await store.claim(limit: max(1, limit))
+        let claim: Claim
+        do throws(StoreError) {
+            claim = try await store.claim(limit: max(1, limit))
+        } catch {
+            status.note(.claim, since: start)
+            status.change { $0.meters.claimFailures += 1 }
+            throw error
+        }
         let now = time.now()
         let change = status.change { state -> CircuitBreaker.Change? in
+            state.meters.claims.add(now - start)
+            state.meters.takenOver += UInt64(claim.takenOver)
             for work in claim.work {
                 state.slots.insert(Slot(subscription: work.subscription, lease: work.lease))
             }

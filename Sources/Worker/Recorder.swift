@@ -108,8 +108,10 @@ package actor Recorder {
 
     private func write(_ batch: [Transition]) async {
         while true {
+            let start = time.now()
             do throws(StoreError) {
                 let verdicts = try await store.record(batch)
+                status.note(.record, since: start)
                 guard verdicts.count == batch.count else {
                     throw .failed("\(verdicts.count) verdicts for \(batch.count) transitions")
                 }
@@ -118,6 +120,7 @@ package actor Recorder {
                 return
             } catch {
                 status.change { $0.counters.recordFailures += 1 }
+                status.note(.record, since: start)
                 switch error {
                 case .unavailable(let reason, _):
                     let step = Duration.milliseconds(100 << min(failures, 6))
@@ -196,6 +199,7 @@ package actor Recorder {
             case .applied, .repeated: continue
             case .busy: busy.append(transition)
             case .stale:
+                status.change { $0.meters.stale += 1 }
                 logger.notice(
                     "an opinion from an old lease: somebody else has the row",
                     metadata: ids(transition))
@@ -241,6 +245,7 @@ package actor Recorder {
         guard !releases.isEmpty else { return }
         let work = Array(releases.prefix(configuration.maxRecordBatch))
         releases.removeFirst(work.count)
+        let start = time.now()
         do throws(StoreError) {
             try await store.release(work)
             status.change { $0.storeAnswered = true }
@@ -250,6 +255,7 @@ package actor Recorder {
                 "claims not given back: they are due again when their leases end",
                 metadata: ["count": "\(work.count)", "reason": "\(singleLine("\(error)"))"])
         }
+        status.note(.release, since: start)
         status.change { $0.counters.released += UInt64(work.count) }
         free(
             work.map { Slot(subscription: $0.subscription, lease: $0.lease) }, isDueAtOnce: false)

@@ -20,6 +20,11 @@ package struct WorkerHealth: Hashable, Sendable {
     /// What the provider's answers allow.
     package var breaker: BreakerState
     package var counters: WorkerCounters
+    package var meters: WorkerMeters
+    /// Most subscriptions under way by the worker's own configuration.
+    package var maximum: Int
+    /// How long nothing is claimed because the provider said "not now"; zero: it did not.
+    package var pause: Duration
 }
 
 /// How many subscriptions may be under way, on account of what the provider answers.
@@ -41,6 +46,22 @@ package enum BreakerState: Hashable, Sendable {
     }
 }
 
+/// A kind of outcome and the code that came with it.
+package struct OutcomeKey: Hashable, Sendable {
+    package enum Kind: String, CaseIterable, Sendable {
+        case approved, declined, refused, unknown
+        case notSent = "not_sent"
+    }
+    package var kind: Kind
+    /// The provider's code, ours for no answer, or `OTHER`; empty: it was approved.
+    package var code: String
+
+    package init(kind: Kind, code: String) {
+        self.kind = kind
+        self.code = code
+    }
+}
+
 /// What happened since the start. Never reset.
 package struct WorkerCounters: Hashable, Sendable {
     /// Most codes that are counted one by one; further ones are counted as `OTHER`.
@@ -51,6 +72,8 @@ package struct WorkerCounters: Hashable, Sendable {
     package var approved: UInt64 = 0
     /// By the provider's code, at most ``maximumCodes`` and `OTHER`.
     package var declined: [String: UInt64] = [:]
+    /// All outcomes by kind and code, bounded in the same way.
+    package var outcomes: [OutcomeKey: UInt64] = [:]
     package var refused: UInt64 = 0
     package var unknown: UInt64 = 0
     package var notSent: UInt64 = 0
@@ -66,14 +89,29 @@ package struct WorkerCounters: Hashable, Sendable {
     mutating func count(_ transition: Transition) {
         if case .held = transition.chargeChange { held += 1 }
         switch transition.attempt {
-        case .approved, .earlierPaid: approved += 1
+        case .approved, .earlierPaid:
+            approved += 1
+            count(.approved, "")
         case .declined(_, let answer, _):
             let isKnown = declined[answer.code] != nil || declined.count < Self.maximumCodes
             declined[isKnown ? answer.code : "OTHER", default: 0] += 1
-        case .refused: refused += 1
-        case .unknown: unknown += 1
-        case .notSent: notSent += 1
+            count(.declined, answer.code)
+        case .refused(_, let answer):
+            refused += 1
+            count(.refused, answer.code)
+        case .unknown(_, let answer):
+            unknown += 1
+            count(.unknown, answer.code)
+        case .notSent(_, let answer):
+            notSent += 1
+            count(.notSent, answer.code)
         case .lookedUp, nil: break
         }
+    }
+
+    private mutating func count(_ kind: OutcomeKey.Kind, _ code: String) {
+        let key = OutcomeKey(kind: kind, code: code)
+        let isKnown = outcomes[key] != nil || outcomes.count < 2 * Self.maximumCodes
+        outcomes[isKnown ? key : OutcomeKey(kind: kind, code: "OTHER"), default: 0] += 1
     }
 }

@@ -20,6 +20,7 @@ final class WorkerStatus: Sendable {
         /// `settings.paused` and the like: by order, no trouble.
         var pausedReason: String?
         var counters = WorkerCounters()
+        var meters = WorkerMeters()
         var progress: UInt64 = 0
         var lastClaim: Duration?
         var lastProgress: Duration?
@@ -36,11 +37,13 @@ final class WorkerStatus: Sendable {
     }
 
     private let state: Mutex<State>
+    private let maximum: Int
     let time: Timepiece
 
     /// `maximum`: most subscriptions that are ever between claim and record.
     init(time: Timepiece, maximum: Int = 256) {
         self.time = time
+        self.maximum = maximum
         state = Mutex(State(breaker: CircuitBreaker(maximum: maximum)))
     }
 
@@ -60,6 +63,12 @@ final class WorkerStatus: Sendable {
         read { !$0.isStopping && $0.breaker.epoch == epoch }
     }
 
+    /// Notes how long a call of the store took that began at `start`, well or not.
+    func note(_ call: WorkerMeters.StoreCall, since start: Duration) {
+        let took = time.now() - start
+        change { $0.meters[call].add(took) }
+    }
+
     func free(_ slots: [Slot]) {
         change { $0.slots.subtract(slots) }
     }
@@ -73,7 +82,8 @@ final class WorkerStatus: Sendable {
                 state: state.reportState, inFlight: state.slots.count,
                 sinceClaim: state.lastClaim.map { now - $0 },
                 sinceProgress: state.lastProgress.map { now - $0 }, progress: state.progress,
-                breaker: state.breakerState, counters: state.counters)
+                breaker: state.breakerState, counters: state.counters, meters: state.meters,
+                maximum: maximum, pause: max(.zero, state.breaker.pausedUntil - now))
         }
     }
 }

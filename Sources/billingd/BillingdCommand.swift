@@ -15,7 +15,8 @@ struct BillingdCommand: AsyncParsableCommand {
         version: Version.text,
         subcommands: [
             RunCommand.self, OnceCommand.self, CheckCommand.self, StatusCommand.self,
-            ExplainCommand.self, ReconcileCommand.self, RetryCommand.self, ReleaseCommand.self,
+            ExplainCommand.self, ReconcileCommand.self, RetryCommand.self,
+            ReleaseCommand.self,
             FailCommand.self, RotateKeyCommand.self, AdoptDatabaseCommand.self, VersionCommand.self,
         ])
 

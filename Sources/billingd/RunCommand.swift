@@ -5,6 +5,7 @@ import Logging
 import Postgres
 import ServiceLifecycle
 import UnixSignals
+import Worker
 
 /// The daemon.
 struct RunCommand: AsyncParsableCommand {
@@ -19,12 +20,15 @@ struct RunCommand: AsyncParsableCommand {
     @OptionGroup var database: DatabaseOptions
     @OptionGroup var provider: ProviderOptions
     @OptionGroup var worker: WorkerOptions
+    @OptionGroup var listen: ListenOptions
     @OptionGroup var logging: LogOptions
 
     func run() async throws {
         try logging.bootstrap()
         let log = Logger(label: "billingd")
         let daemon = try Daemon(database: database, provider: provider, worker: worker, log: log)
+        let listener = try await listen.listener(
+            Observation(daemon, rhythm: try worker.configuration().pollInterval), log: log)
         let key = try provider.secretKey()
         let systemd = Systemd()
         systemd.status("checking the database")
@@ -38,8 +42,10 @@ struct RunCommand: AsyncParsableCommand {
         // Stopped in the reverse order: comparing ends at once, then claims, then the hints, then what
         // tells systemd.
         var services: [any Service] = [
-            SystemdService(systemd: systemd, service: daemon.service)
+            SystemdService(systemd: systemd, service: daemon.service, listener: listener)
         ]
+        // Answers as long as there is something to look at: to the end of a stop.
+        if let listener { services.append(listener) }
         if !daemon.isPooled {
             services.append(
                 HintListener(database: daemon.database, service: daemon.service, log: log))

@@ -1,4 +1,5 @@
 import Billing
+import Dashboard
 import FoundationEssentials
 import Logging
 import ServiceLifecycle
@@ -40,6 +41,7 @@ struct Systemd: Sendable {
 struct SystemdService: Service {
     let systemd: Systemd
     let service: ChargingService
+    let listener: Listener?
 
     func run() async throws {
         await withTaskGroup(of: Void.self) { group in
@@ -69,7 +71,10 @@ struct SystemdService: Service {
                 fed = health.progress
                 systemd.alive()
             }
-            let sentence = Self.sentence(health)
+            var sentence = Self.sentence(health)
+            if listener?.trouble != nil {
+                sentence += "; nobody can look: see --listen in the log"
+            }
             if sentence != told {
                 told = sentence
                 systemd.status(sentence)

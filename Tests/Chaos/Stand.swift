@@ -85,6 +85,7 @@ struct Stand {
             "DATABASE_URL":
                 "host=\(hosts) port=\(ports) dbname=\(Cluster.database) user=\(role.rawValue)",
             "TOSS_API_URL": sandbox.address, "TOSS_SECRET_KEY": secretKey, "LOG_FORMAT": "json",
+            "BILLINGD_LISTEN": "off",
         ]
     }
 

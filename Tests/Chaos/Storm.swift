@@ -50,7 +50,7 @@ struct Storm {
             environment: [
                 "DATABASE_URL": "\(databaseWire.address) dbname=\(Cluster.database) user=worker",
                 "TOSS_API_URL": "http://127.0.0.1:\(providerWire.port)",
-                "TOSS_SECRET_KEY": secretKey, "LOG_FORMAT": "json",
+                "TOSS_SECRET_KEY": secretKey, "LOG_FORMAT": "json", "BILLINGD_LISTEN": "off",
             ], options: ["--max-in-flight", "24", "--poll-interval", "0.2"],
             logs: site.folder.appending(path: "workers"))
         self.database = database

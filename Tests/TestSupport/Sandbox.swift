@@ -105,9 +105,14 @@ package struct Sandbox: Sendable {
         return parts.count > 1 ? String(parts[1]) : ""
     }
 
+    /// A conversation on a connection of its own.
+    package func exchange(_ request: String) throws -> String {
+        try Self.exchange(request, port: port)
+    }
+
     /// A blocking conversation with a server of this machine, on a connection of its own: it takes
     /// a millisecond, and so tells when something happened better than a process would.
-    package func exchange(_ request: String) throws -> String {
+    package static func exchange(_ request: String, port: UInt16) throws -> String {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(O_CLOEXEC), 0)
         defer { close(descriptor) }
         var address = sockaddr_in()
@@ -119,20 +124,20 @@ package struct Sandbox: Sendable {
                 connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
-        guard connected == 0 else { throw ChildProcess.Failure("the sandbox is gone: \(errno)") }
+        guard connected == 0 else { throw ChildProcess.Failure("the server is gone: \(errno)") }
         var left = Array(request.utf8)[...]
         while !left.isEmpty {
             let sent = left.withUnsafeBytes {
                 send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
             }
-            guard sent > 0 else { throw ChildProcess.Failure("the sandbox hung up: \(errno)") }
+            guard sent > 0 else { throw ChildProcess.Failure("the server hung up: \(errno)") }
             left = left.dropFirst(sent)
         }
         var answer: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 65_536)
         while true {
             let count = read(descriptor, &buffer, buffer.count)
-            guard count >= 0 else { throw ChildProcess.Failure("the sandbox broke off: \(errno)") }
+            guard count >= 0 else { throw ChildProcess.Failure("the server broke off: \(errno)") }
             if count == 0 { return String(decoding: answer, as: UTF8.self) }
             answer += buffer[..<count]
         }

@@ -22,7 +22,8 @@ extension ProcessTests {
         @Test func everyCommandIsNamed() async throws {
             let text = try await billingd(["--help"])
             for command in [
-                "run", "once", "check", "status", "explain", "reconcile", "retry", "release",
+                "run", "once", "check", "status", "explain", "reconcile", "retry",
+                "release",
                 "fail", "rotate-key", "adopt-database", "version",
             ] {
                 #expect(text.contains("\n  \(command) "), "\(text)")
@@ -55,7 +56,9 @@ extension ProcessTests {
                 "DATABASE_URL", "BILLINGD_POOLED", "TOSS_API_URL", "TOSS_SECRET_KEY_FILE",
                 "BILLINGD_PROXY", "BILLINGD_CA_FILE", "BILLINGD_MAX_IN_FLIGHT",
                 "BILLINGD_POLL_INTERVAL",
-            ] + (command == "check" ? [] : ["LOG_LEVEL", "LOG_FORMAT"]) {
+            ] + (command == "check" ? [] : ["LOG_LEVEL", "LOG_FORMAT"])
+                + (command == "run" ? ["BILLINGD_LISTEN", "BILLINGD_TOKEN_FILE"] : [])
+            {
                 #expect(words.contains("(env: \(name)"), "\(words)")
             }
         }

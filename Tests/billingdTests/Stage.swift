@@ -72,6 +72,7 @@ extension Stage {
         var variables: [String: String?] = [
             "DATABASE_URL": database.connectionString(as: .worker),
             "TOSS_API_URL": sandbox.address, "TOSS_SECRET_KEY": secretKey, "LOG_FORMAT": "json",
+            "BILLINGD_LISTEN": "off",
         ]
         variables.merge(changes) { $1 }
         return variables.compactMapValues(\.self)

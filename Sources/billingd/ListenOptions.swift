@@ -1,0 +1,69 @@
+import ArgumentParser
+import Dashboard
+import FoundationEssentials
+import Logging
+
+/// Where the daemon can be looked at.
+struct ListenOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            """
+            Address for health, metrics and the page, as in 127.0.0.1:9464; off: none; port 0: any \
+            free one. Any but a loopback address needs --token-file. (env: BILLINGD_LISTEN; \
+            default: 127.0.0.1:9464)
+            """, valueName: "address"))
+    var listen: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            File with the token that whoever looks must bear (Authorization: Bearer), 16 to 512 \
+            characters. (env: BILLINGD_TOKEN_FILE; default: none, for loopback addresses)
+            """, valueName: "path"))
+    var tokenFile: String?
+
+    /// nil: off. Throws what is wrong with the options, and why an address that was given cannot be had;
+    /// the default's being taken by somebody is told in the log and stops nothing.
+    func listener(_ observation: Observation, log: Logger) async throws -> Listener? {
+        let given = listen ?? Environment.text("BILLINGD_LISTEN")
+        if given?.lowercased() == "off" { return nil }
+        guard let address = ListenAddress(parsing: given ?? "127.0.0.1:9464") else {
+            throw ValidationError(
+                "listen: an address and a port, as in 127.0.0.1:9464, or off; not \"\(given ?? "")\""
+            )
+        }
+        let token = try token()
+        guard token != nil || address.isLoopback else {
+            throw ValidationError(
+                """
+                listen: \(address) can be reached from elsewhere, and shows revenue and customers' \
+                charges: name a file with a token in BILLINGD_TOKEN_FILE (or --token-file), or \
+                listen on 127.0.0.1
+                """)
+        }
+        let listener = Listener(address, token: token, log: log) { await observation.answer($0) }
+        if given != nil {
+            do {
+                try await listener.probe()
+            } catch {
+                throw Failure(
+                    "listen: \(address) (--listen, BILLINGD_LISTEN) cannot be had: \(error)")
+            }
+        }
+        return listener
+    }
+
+    private func token() throws -> BearerToken? {
+        guard let path = tokenFile ?? Environment.text("BILLINGD_TOKEN_FILE") else { return nil }
+        guard let data = FileManager.default.contents(atPath: path) else {
+            throw Failure("token-file: \(path) cannot be read by this user")
+        }
+        guard data.count <= 4_096,
+            let token = BearerToken(parsing: String(decoding: data, as: UTF8.self))
+        else {
+            throw ValidationError(
+                "token-file: \(path) must hold 16 to 512 visible characters and nothing else")
+        }
+        return token
+    }
+}

@@ -1,0 +1,58 @@
+import BillingStore
+import Dashboard
+import TossPayments
+import Worker
+
+/// What those who look at this worker are answered.
+struct Observation: Sendable {
+    private let service: ChargingService
+    private let store: PostgresStore
+    private let figures: Cache<Figures>
+    /// How long the loops may stand still before somebody should worry.
+    private let patience: Duration
+    private let start = ContinuousClock.now
+
+    /// `rhythm`: the longest sleep of the poll loop.
+    init(_ daemon: Daemon, rhythm: Duration) {
+        service = daemon.service
+        store = daemon.store
+        // A call of the store that hangs ends within some 20 s.
+        patience = max(.seconds(60), rhythm * 2 + .seconds(30))
+        let store = daemon.store
+        // A scraper gives up after 10 s.
+        figures = Cache(lifetime: .seconds(10), patience: .seconds(3)) {
+            try await store.figures()
+        }
+    }
+
+    @concurrent func answer(_ question: Listener.Question) async -> Listener.Reply {
+        switch question.path {
+        case "/livez":
+            let health = health()
+            return health.reply(isGood: health.live)
+        case "/readyz":
+            let health = health()
+            return health.reply(isGood: health.ready)
+        case "/metrics":
+            return Listener.Reply(
+                contentType: "text/plain; version=0.0.4; charset=utf-8", body: await metrics())
+        default:
+            return Listener.Reply(
+                status: 404, contentType: "text/plain; charset=utf-8",
+                body: "/livez, /readyz and /metrics are here\n")
+        }
+    }
+
+    private func health() -> HealthReply {
+        HealthReply(service.health(), patience: patience, uptime: ContinuousClock.now - start)
+    }
+
+    private func metrics() async -> String {
+        let figures = await figures.read()
+        return Metrics(
+            version: Version.text, schemaVersion: PostgresStore.schemaVersion,
+            listedCodes: TossGateway.listedCodes, health: service.health(),
+            isAlive: health().live, figures: figures, reconnects: store.reconnects
+        ).text
+    }
+}
