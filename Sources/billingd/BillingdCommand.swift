@@ -15,7 +15,7 @@ struct BillingdCommand: AsyncParsableCommand {
         version: Version.text,
         subcommands: [
             RunCommand.self, OnceCommand.self, CheckCommand.self, StatusCommand.self,
-            ExplainCommand.self, ReconcileCommand.self, RetryCommand.self,
+            ForecastCommand.self, ExplainCommand.self, ReconcileCommand.self, RetryCommand.self,
             ReleaseCommand.self,
             FailCommand.self, RotateKeyCommand.self, AdoptDatabaseCommand.self, VersionCommand.self,
         ])

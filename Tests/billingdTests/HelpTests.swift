@@ -22,7 +22,7 @@ extension ProcessTests {
         @Test func everyCommandIsNamed() async throws {
             let text = try await billingd(["--help"])
             for command in [
-                "run", "once", "check", "status", "explain", "reconcile", "retry",
+                "run", "once", "check", "status", "forecast", "explain", "reconcile", "retry",
                 "release",
                 "fail", "rotate-key", "adopt-database", "version",
             ] {
