@@ -162,6 +162,29 @@ extension ProcessTests {
             #expect(await worker.ended() == 0)
         }
 
+        /// An alert over a name that is not there never fires.
+        @Test func whatAlertsAskForIsThere() async throws {
+            let stage = try await Stage()
+            try await stage.subscribers(1)
+            let worker = try await stage.worker([], open)
+            let looker = try await Looker(worker)
+            try await stage.paid(1)
+            var names: Set<String> = []
+            try await eventually("the figures are there") {
+                names = Set(try looker.metrics().keys.map { String($0.prefix { $0 != "{" }) })
+                return names.contains("billingd_due")
+            }
+            for file in ["deploy/prometheus/billingd.rules.yml"] {
+                let asked = try Checkout.text(file).matches(of: /\bbillingd_[a-z_]+/).map {
+                    String($0.output)
+                }
+                #expect(asked.count > 5)
+                for name in asked { #expect(names.contains(name), "\(file): \(name)") }
+            }
+            worker.kill(SIGTERM)
+            #expect(await worker.ended() == 0)
+        }
+
         // MARK: The address
 
         @Test func anAddressThatWasGivenAndIsTakenStopsTheStart() async throws {
