@@ -65,6 +65,21 @@ enum ClaimSQL {
         """
     }
 
+    /// The same from the other end, what has been due for the shortest time, without those `known`: many
+    /// rows fall due at the same instant, so that both ends may come upon the same.
+    static func lockNewest(limit: Int, but known: [Int64]) -> PostgresQuery {
+        """
+        SELECT s.subscription_id, s.claims
+        FROM billing.subscriptions AS s
+        WHERE s.next_charge_at <= (SELECT billing.now())
+          AND (s.lease_until IS NULL OR s.lease_until <= now())
+          AND s.subscription_id <> ALL (\(known))
+        ORDER BY s.next_charge_at DESC
+        LIMIT \(limit)
+        FOR NO KEY UPDATE OF s SKIP LOCKED
+        """
+    }
+
     private static let needsNoMoney: StaticString = """
         AND (s.attempt_open
              OR s.cancel_at <= (SELECT billing.now())

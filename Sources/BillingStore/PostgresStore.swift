@@ -172,15 +172,15 @@ extension PostgresStore {
             return claim
         }
         let isDayOver = limits.won.map { $0 < 100 } ?? false
-        let locked = try connection.query(ClaimSQL.lock(limit: limit, withoutMoney: isDayOver))
-        let ids = try Self.together(locked)
+        let (locked, isFull) = try Self.lock(limit: limit, isDayOver: isDayOver, connection)
+        let ids = Self.together(locked)
         do {
             if !ids.isEmpty { try take(ids, identity, connection, &limits, &claim) }
         } catch  where ids.count == 1 {
             throw RowFailure(subscription: ids[0], underlying: error)
         }
         // Also those that were left because they are claimed alone, and somebody else was the oldest.
-        if limits.leftOutForWon > 0, locked.count == limit || ids.count < locked.count {
+        if limits.leftOutForWon > 0, isFull || ids.count < locked.count {
             try takeFree(limit: limit, identity, connection, &limits, &claim)
         }
         if isDayOver || limits.leftOutForWon > 0 {
@@ -188,7 +188,7 @@ extension PostgresStore {
             claim.pausedReason = "settings.max_won_per_day is reached: due charges wait"
         } else if limits.leftOutForRequests > 0 {
             claim.wake = limits.untilNextRequest
-        } else if locked.count == limit || ids.count < locked.count {
+        } else if isFull || ids.count < locked.count {
             claim.wake = .zero
         } else if let seconds = try connection.query(ClaimSQL.nextDue()).first?
             .doubleOrNil("seconds")
@@ -204,8 +204,8 @@ extension PostgresStore {
         _ limits: inout ClaimLimits, _ claim: inout Claim
     ) throws {
         let free = limit - claim.work.count - claim.local.count
-        let locked = try connection.query(ClaimSQL.lock(limit: free, withoutMoney: true))
-        let ids = try Self.together(locked)
+        let locked = try Self.rows(ClaimSQL.lock(limit: free, withoutMoney: true), connection)
+        let ids = Self.together(locked)
         do {
             if !ids.isEmpty { try take(ids, identity, connection, &limits, &claim) }
         } catch  where ids.count == 1 {
@@ -235,17 +235,46 @@ extension PostgresStore {
     /// Those of the locked rows, oldest first, that are claimed together. A row that was claimed three
     /// times without any record may be what kills the workers: it is claimed alone, so that it takes
     /// no other row down with it.
-    private static func together(_ locked: PostgresRows) throws -> [Int64] {
+    private static func together(_ locked: [LockedRow]) -> [Int64] {
         var ids: [Int64] = []
         for (index, row) in locked.enumerated() {
-            let id = try row.int64(0)
-            guard try row.int("claims") >= 3 else {
-                ids.append(id)
+            guard row.claims >= 3 else {
+                ids.append(row.id)
                 continue
             }
-            if index == 0 { return [id] }
+            if index == 0 { return [row.id] }
         }
         return ids
+    }
+
+    private struct LockedRow {
+        var id: Int64
+        /// Claims of it since the last record.
+        var claims: Int
+    }
+
+    /// Locks what is due, the oldest first; `isFull`: more may be due. Where a backlog fills the claim,
+    /// an eighth of it goes to what has been due for the shortest time: a new customer does not wait
+    /// until the renewals of a whole month are through (4.9 s beside 20,000 without it).
+    private static func lock(
+        limit: Int, isDayOver: Bool, _ connection: isolated PostgresConnection
+    ) throws -> (locked: [LockedRow], isFull: Bool) {
+        let share = isDayOver ? 0 : limit / 8
+        let oldest = try rows(
+            ClaimSQL.lock(limit: limit - share, withoutMoney: isDayOver), connection)
+        guard oldest.count == limit - share else { return (oldest, false) }
+        guard share > 0 else { return (oldest, true) }
+        let newest = try rows(
+            ClaimSQL.lockNewest(limit: share, but: oldest.map(\.id)), connection)
+        return (oldest + newest, newest.count == share)
+    }
+
+    private static func rows(
+        _ query: PostgresQuery, _ connection: isolated PostgresConnection
+    ) throws -> [LockedRow] {
+        try connection.query(query).map {
+            LockedRow(id: try $0.int64(0), claims: try $0.int("claims"))
+        }
     }
 
     /// The one row of a claim broke it.

@@ -65,24 +65,12 @@ import Glibc
         var next = unsafe parsed
         while let keyword = unsafe next.pointee.keyword {
             if let value = unsafe next.pointee.val,
-                unsafe isTorn(String(cString: value), keyword: String(cString: keyword))
+                unsafe PostgresConfiguration.isTorn(
+                    String(cString: value), keyword: String(cString: keyword))
             {
                 throw unreadable
             }
             unsafe next += 1
-        }
-    }
-
-    private static func isTorn(_ value: String, keyword: String) -> Bool {
-        switch keyword {
-        case "port":
-            !value.allSatisfy { $0 == "," || $0.isWhitespace || ("0"..."9").contains($0) }
-        case "host":
-            // A path is a folder of sockets; a leading @ is an abstract one.
-            value.split(separator: ",").contains {
-                !$0.hasPrefix("/") && $0.dropFirst().contains("@")
-            }
-        default: false
         }
     }
 
@@ -197,8 +185,8 @@ import Glibc
 
     /// The rest of the answer to what was sent: the last result's rows, or the first error. Nil when
     /// `deadline` passed first; the statement is still running then.
-    func answer(until deadline: ContinuousClock.Instant) throws(PostgresError) -> Answer? {
-        var answer = Answer(rows: PostgresRows(columns: [], values: [], count: 0), tag: "")
+    func answer(until deadline: ContinuousClock.Instant) throws(PostgresError) -> PostgresAnswer? {
+        var answer = PostgresAnswer(rows: PostgresRows(columns: [], values: [], count: 0), tag: "")
         var failure: PostgresError?
         while true {
             while unsafe PQisBusy(connection) == 1 {
@@ -211,7 +199,8 @@ import Glibc
             defer { unsafe PQclear(result) }
             switch unsafe PQresultStatus(result) {
             case PGRES_TUPLES_OK:
-                answer = Answer(rows: unsafe Self.rows(result), tag: unsafe Self.tag(result))
+                answer = PostgresAnswer(
+                    rows: unsafe Self.rows(result), tag: unsafe Self.tag(result))
             case PGRES_COPY_IN, PGRES_COPY_OUT, PGRES_COPY_BOTH:
                 // The server would wait for data, or send it, for ever; the connection is not idle any
                 // more and will not be used again.
@@ -227,12 +216,6 @@ import Glibc
         if let failure { throw failure }
         if !isHealthy { throw lost() }
         return answer
-    }
-
-    struct Answer {
-        var rows: PostgresRows
-        /// The command tag, such as `COMMIT`.
-        var tag: String
     }
 
     /// Asks the server to end the running statement, on a connection of its own. False: that was not

@@ -56,6 +56,20 @@ package struct PostgresConfiguration: Sendable, CustomStringConvertible, CustomR
         return list
     }
 
+    /// Whether a host or port is none: there a password with a slash or an at sign was torn apart.
+    static func isTorn(_ value: String, keyword: String) -> Bool {
+        switch keyword {
+        case "port":
+            !value.allSatisfy { $0 == "," || $0.isWhitespace || ("0"..."9").contains($0) }
+        case "host":
+            // A path is a folder of sockets; a leading @ is an abstract one.
+            value.split(separator: ",").contains {
+                !$0.hasPrefix("/") && $0.dropFirst().contains("@")
+            }
+        default: false
+        }
+    }
+
     private func milliseconds(_ duration: Duration) -> Int64 {
         Int64(duration / .milliseconds(1))
     }

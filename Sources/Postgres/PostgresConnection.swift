@@ -222,7 +222,7 @@ package actor PostgresConnection {
 
     private func finish(
         _ handle: LibPQ, _ limit: Duration
-    ) throws(PostgresError) -> LibPQ.Answer {
+    ) throws(PostgresError) -> PostgresAnswer {
         if let answer = try handle.answer(until: .now + limit) { return answer }
         let late = PostgresError(kind: .deadline, message: "no answer in \(limit)")
         guard handle.cancel(within: .seconds(2)) else {

@@ -1,3 +1,11 @@
+/// What came back to one or more statements.
+struct PostgresAnswer {
+    /// Of the last one that had rows.
+    var rows: PostgresRows
+    /// The last command tag, such as `COMMIT`.
+    var tag: String
+}
+
 /// The rows of an answer, copied out of libpq: the text of all values in one piece.
 package struct PostgresRows: RandomAccessCollection, Sendable {
     /// Names of the columns, in order.

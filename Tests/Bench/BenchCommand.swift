@@ -54,15 +54,10 @@ struct DrainCommand: AsyncParsableCommand {
                 name: "4 workers", charges: charges, latency: 0, workers: 4, inFlight: 500),
         ]
         let site = try await Site()
-        var results: [Drain.Result] = []
-        print("              " + Drain.Result.head)
+        var report = Report()
         do {
-            for plan in plans where only.map({ plan.name.contains($0) }) ?? true {
-                let result = try await Drain(site: site, tellsStatements: statements).run(plan)
-                results.append(result)
-                print(plan.name.padding(toLength: 14, withPad: " ", startingAt: 0) + result.line)
-                fflush(nil)
-            }
+            try await drain(plans.filter { isWanted($0.name) }, site, &report)
+            try await wait(site, &report)
         } catch {
             await site.end()
             throw error
@@ -71,6 +66,50 @@ struct DrainCommand: AsyncParsableCommand {
         guard let json else { return }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-        try encoder.encode(results).write(to: URL(filePath: json))
+        try encoder.encode(report).write(to: URL(filePath: json))
+    }
+
+    /// What ``json`` holds.
+    private struct Report: Codable {
+        var drains: [Drain.Result] = []
+        var firstPayments: [FirstPayment.Result] = []
+        var life: Life?
+    }
+
+    private func isWanted(_ name: String) -> Bool { only.map { name.contains($0) } ?? true }
+
+    private func drain(_ plans: [Drain.Plan], _ site: Site, _ report: inout Report) async throws {
+        if !plans.isEmpty { tell("              " + Drain.Result.head) }
+        for plan in plans {
+            let result = try await Drain(site: site, tellsStatements: statements).run(plan)
+            report.drains.append(result)
+            tell(plan.name.padding(toLength: 14, withPad: " ", startingAt: 0) + result.line)
+        }
+    }
+
+    private func wait(_ site: Site, _ report: inout Report) async throws {
+        for (name, backlog) in [("first payment, idle", 1), ("first payment, backlog", charges)]
+        where isWanted(name) {
+            let result = try await FirstPayment(site: site).run(name, backlog: backlog)
+            report.firstPayments.append(result)
+            tell(
+                String(
+                    format: "%@: median %.1f ms, slowest 1 %% %.1f ms", name, result.median,
+                    result.slowest1Percent))
+        }
+        if isWanted("life") {
+            let life = try await Life.measure(site, subscriptions: charges)
+            report.life = life
+            tell(
+                String(
+                    format:
+                        "life: ready in %.0f ms, stopped in %.0f ms, idle %.2f %% of a core, %.0f MB",
+                    life.ready, life.stop, life.idle, life.memory))
+        }
+    }
+
+    private func tell(_ line: String) {
+        print(line)
+        fflush(nil)
     }
 }

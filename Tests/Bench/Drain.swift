@@ -41,7 +41,9 @@ struct Drain {
         let before = try await site.counters()
         let providerBefore = ProcessCost.cpu(provider.process.pid)
         var workers: [ChildProcess] = []
-        for _ in 0..<plan.workers { workers.append(try await start(plan, provider)) }
+        for _ in 0..<plan.workers {
+            workers.append(try await site.worker(provider, inFlight: plan.inFlight))
+        }
         try await eventually("all is paid: \(plan.name)", within: .seconds(600)) {
             guard workers.allSatisfy(\.isRunning) else {
                 throw BenchFailure("a worker ended: \(workers[0].errors.suffix(600))")
@@ -71,16 +73,6 @@ struct Drain {
         try await check(plan, books)
         result.perCharge(Double(plan.charges))
         return result
-    }
-
-    private func start(_ plan: Plan, _ provider: CheapProvider) async throws -> ChildProcess {
-        try await ChildProcess(
-            Checkout.program("billingd"), ["run", "--max-in-flight", "\(plan.inFlight)"],
-            environment: [
-                "DATABASE_URL": site.database.connectionString(as: .worker),
-                "TOSS_API_URL": "http://127.0.0.1:\(provider.port)",
-                "TOSS_SECRET_KEY": Site.secretKey, "LOG_FORMAT": "json",
-            ])
     }
 
     /// Speed at the price of a promise is none.

@@ -51,12 +51,6 @@ struct Provider {
         watch(socket)
     }
 
-    private static var now: UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-    }
-
     private func watch(_ descriptor: Int32) {
         var event = epoll_event()
         event.events = EPOLLIN.rawValue
@@ -80,7 +74,7 @@ struct Provider {
 
     private func pause() -> Int32 {
         guard served < delayed.count else { return 1_000 }
-        let now = Self.now
+        let now = BootClock.now
         let at = delayed[served].at
         return at <= now ? 0 : Int32((at - now) / 1_000_000) + 1
     }
@@ -92,7 +86,7 @@ struct Provider {
             setsockopt(
                 descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &yes,
                 socklen_t(MemoryLayout<Int32>.size))
-            connections[descriptor] = Connection(generation: Self.now)
+            connections[descriptor] = Connection(generation: BootClock.now)
             watch(descriptor)
         }
     }
@@ -114,7 +108,7 @@ struct Provider {
             if waits, latency > 0 {
                 delayed.append(
                     Delayed(
-                        at: Self.now + latency, descriptor: descriptor,
+                        at: BootClock.now + latency, descriptor: descriptor,
                         generation: connection.generation, answer: answer))
                 books.mostInFlight = max(books.mostInFlight, delayed.count - served)
             } else {
@@ -125,7 +119,7 @@ struct Provider {
     }
 
     private mutating func answerDelayed() {
-        let now = Self.now
+        let now = BootClock.now
         while served < delayed.count, delayed[served].at <= now {
             let next = delayed[served]
             served += 1
@@ -149,7 +143,7 @@ struct Provider {
     private mutating func serve(_ request: Request) -> (answer: [UInt8], waits: Bool) {
         switch request.kind {
         case .approve(let order, let customer, let amount):
-            let now = Self.now
+            let now = BootClock.now
             if books.orders[order] == nil {
                 books.orders[order] = amount
                 books.won += amount

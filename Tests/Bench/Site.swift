@@ -9,7 +9,7 @@ struct Site {
     let server: TemporaryPostgres.Server
     private(set) var database: TestDatabase
 
-    /// The one plan that everybody has; a month from now on.
+    /// Of the shop; the cheap provider takes any.
     static let secretKey = "test_sk_bench0123456789"
 
     init() async throws {
@@ -78,6 +78,17 @@ struct Site {
         _ = try await connection.execute(script: "CHECKPOINT", deadline: .seconds(600))
         _ = try await connection.execute(script: "SELECT public.pg_stat_statements_reset()")
         await connection.close()
+    }
+
+    /// Starts a worker of this database.
+    func worker(_ provider: CheapProvider, inFlight: Int = 256) async throws -> ChildProcess {
+        try await ChildProcess(
+            Checkout.program("billingd"), ["run", "--max-in-flight", "\(inFlight)"],
+            environment: [
+                "DATABASE_URL": database.connectionString(as: .worker),
+                "TOSS_API_URL": "http://127.0.0.1:\(provider.port)",
+                "TOSS_SECRET_KEY": Self.secretKey, "LOG_FORMAT": "json", "BILLINGD_LISTEN": "off",
+            ])
     }
 
     /// Counters of the database, for differences.

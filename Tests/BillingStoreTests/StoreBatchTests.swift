@@ -21,6 +21,28 @@ extension StoreTests {
                 .map(String.init)
         }
 
+        /// An eighth of a full claim goes to what fell due last, the rest to what waits longest.
+        @Test func aNewCustomerDoesNotWaitBehindABacklog() async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe(100)
+            try await stage.database.run(
+                """
+                UPDATE billing.subscriptions
+                SET next_charge_at = now() - interval '1 day' + subscription_id * interval '1 second'
+                """)
+            for (oldest, newest) in [(Array(1...14), [100, 99]), (Array(15...28), [98, 97])] {
+                let claim = try await stage.store.claim(limit: 16)
+                #expect(
+                    claim.work.map(\.subscription.value).sorted()
+                        == (oldest + newest).map { Int64($0) }.sorted())
+                #expect(claim.wake == .zero)
+            }
+            // Few slots are for the oldest, and where both ends meet nothing is claimed twice.
+            #expect(try await stage.store.claim(limit: 1).work.map(\.subscription.value) == [29])
+            let rest = try await stage.store.claim(limit: 70).work.map(\.subscription.value)
+            #expect(rest.sorted() == Array(30...96))
+        }
+
         @Test func aThousandRowsAreClaimedAndRecordedInAHandfulOfStatements() async throws {
             let stage = try await StoreStage()
             try await stage.subscribe(1_000)
@@ -45,9 +67,9 @@ extension StoreTests {
                 """
             ).map { try $0.string("pid") }
             let statements = try statements(stage, pids: Set(pids))
-            // A claim: BEGIN, permission, lock, read, write, next date, COMMIT. A record: BEGIN,
+            // A claim: BEGIN, permission, two locks, read, write, next date, COMMIT. A record: BEGIN,
             // lock, apply, COMMIT.
-            #expect(statements.count <= 2 * 7 + 2 * 4, "\(statements.joined(separator: "\n"))")
+            #expect(statements.count <= 2 * 8 + 2 * 4, "\(statements.joined(separator: "\n"))")
             #expect(statements.count >= 2 * 6 + 2 * 4, "the log tells less than was done")
             print("1,000 rows claimed and recorded in \(statements.count) statements")
             #expect(

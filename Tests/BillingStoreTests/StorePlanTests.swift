@@ -45,6 +45,14 @@ extension StoreTests {
             ).map { try $0.string("QUERY PLAN") }.joined(separator: "\n")
             #expect(generic.contains("Index Scan using subscriptions_due"), "\(generic)")
             try await worker.execute(script: "RESET plan_cache_mode")
+            try await worker.execute(
+                script: """
+                    PREPARE newest (bigint[], bigint) AS
+                    \(ClaimSQL.lockNewest(limit: 60, but: []).text)
+                    """)
+            let newest = try await worker.execute(script: "EXPLAIN EXECUTE newest ('{1,2}', 60)")
+                .map { try $0.string("QUERY PLAN") }.joined(separator: "\n")
+            #expect(newest.contains("Index Scan Backward using subscriptions_due"), "\(newest)")
             let clock = ContinuousClock.now
             let rows = try await worker.execute(script: "EXECUTE claim (500)")
             let took = ContinuousClock.now - clock

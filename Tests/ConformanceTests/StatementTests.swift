@@ -11,7 +11,8 @@ import Testing
 @Suite struct StatementTests {
     private static let statements: [(name: String, query: PostgresQuery)] = [
         ("permission", ClaimSQL.permission(fingerprint: "", mode: "test", schemaVersion: 1)),
-        ("lock", ClaimSQL.lock(limit: 1)), ("lock one", ClaimSQL.lock(1)),
+        ("lock", ClaimSQL.lock(limit: 1)), ("lock newest", ClaimSQL.lockNewest(limit: 1, but: [1])),
+        ("lock one", ClaimSQL.lock(1)),
         ("read", ClaimSQL.read([1])),
         ("write", ClaimSQL.write(ClaimRows(), worker: "", lease: 1, fingerprint: "")),
         ("set aside", ClaimSQL.setAside(1, reason: "")), ("next due", ClaimSQL.nextDue()),

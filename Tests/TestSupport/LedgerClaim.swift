@@ -22,10 +22,10 @@ extension Ledger {
             claim.wake = wait
             return claim
         }
-        let locked = due(limit: limit, withoutMoney: allowance.isDayOver, at: clocks)
+        let (locked, isFull) = due(limit: limit, isDayOver: allowance.isDayOver, at: clocks)
         let ids = together(locked)
         for id in ids.sorted() { try take(id, worker, at: clocks, &allowance, &claim) }
-        if allowance.leftOutForWon > 0, locked.count == limit || ids.count < locked.count {
+        if allowance.leftOutForWon > 0, isFull || ids.count < locked.count {
             // What needs no money does not wait behind rows that wait for tomorrow's won.
             let free = limit - claim.work.count - claim.local.count
             let open = together(due(limit: free, withoutMoney: true, at: clocks))
@@ -36,7 +36,7 @@ extension Ledger {
             claim.pausedReason = "the day's won are used up"
         } else if allowance.leftOutForRequests > 0 {
             claim.wake = untilNextRequest(allowance)
-        } else if locked.count == limit || ids.count < locked.count {
+        } else if isFull || ids.count < locked.count {
             claim.wake = .zero
         } else if let next = nextDue(after: clocks.business) {
             let wait = Duration.microseconds(next.microseconds - clocks.business.microseconds)
@@ -77,6 +77,20 @@ extension Ledger {
             let free = (row.leaseUntil?.microseconds ?? 0) - clocks.real.microseconds
             return .microseconds(max(due, free, 0))
         }.min()
+    }
+
+    /// `PostgresStore.lock(limit:isDayOver:_:)`.
+    private func due(
+        limit: Int, isDayOver: Bool, at clocks: Clocks
+    ) -> (locked: [Int64], isFull: Bool) {
+        let share = isDayOver ? 0 : limit / 8
+        let all = due(limit: .max, withoutMoney: isDayOver, at: clocks)
+        let oldest = all.prefix(limit - share)
+        guard oldest.count == limit - share, share > 0 else {
+            return (Array(oldest), oldest.count == limit - share)
+        }
+        let newest = all.dropFirst(oldest.count).suffix(share)
+        return (oldest + newest.reversed(), newest.count == share)
     }
 
     private func due(limit: Int, withoutMoney: Bool, at clocks: Clocks) -> [Int64] {

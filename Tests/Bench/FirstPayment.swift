@@ -1,0 +1,55 @@
+import Foundation
+import Glibc
+import Postgres
+import TestSupport
+
+/// What a new customer waits for: from the COMMIT of a subscription to the provider's receipt of its
+/// first payment.
+struct FirstPayment {
+    struct Result: Codable {
+        var name: String
+        /// Milliseconds.
+        var median: Double
+        var slowest1Percent: Double
+    }
+
+    let site: Site
+
+    /// `backlog`: renewals that are due already. One subscription at a time, `count` in all, with a
+    /// pause that is no multiple of the poll interval.
+    func run(_ name: String, backlog: Int, count: Int = 200) async throws -> Result {
+        try await site.fill(backlog)
+        let provider = try await CheapProvider(latency: 0)
+        let worker = try await site.worker(provider)
+        try await eventually("the worker is ready") {
+            worker.errors.contains("\"started\"") || !worker.isRunning
+        }
+        let web = try await site.database.connect(as: .web)
+        var committed: [String: UInt64] = [:]
+        for number in 1...count {
+            let customer = "new\(number)-\(backlog)"
+            _ = try await web.transaction { connection in
+                _ = try connection.query(
+                    "SELECT billing.register_billing_key(\(customer), \("Z_\(customer)012345="))")
+                _ = try connection.query("SELECT billing.subscribe(\(customer), 'monthly')")
+            }
+            committed[customer] = BootClock.now
+            try await ContinuousClock().sleep(for: .milliseconds(23))
+        }
+        await web.close()
+        var receipts: [String: UInt64] = [:]
+        try await eventually("all new ones are paid", within: .seconds(120)) {
+            receipts = try provider.books().receipts
+            return receipts.count == count
+        }
+        worker.kill(SIGTERM)
+        await worker.ended()
+        await provider.end()
+        let waits = committed.compactMap { customer, at in
+            receipts[customer].map { $0 > at ? Double($0 - at) / 1e6 : 0 }
+        }.sorted()
+        return Result(
+            name: name, median: waits[waits.count / 2],
+            slowest1Percent: waits[waits.count * 99 / 100])
+    }
+}
