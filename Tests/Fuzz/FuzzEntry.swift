@@ -7,6 +7,8 @@ enum FuzzTarget: String, CaseIterable {
     case answer
     /// Its answers to look-ups.
     case lookup
+    /// Pages of its list of transactions, and what comparing makes of them.
+    case transactions
     /// Rows of the claim, from text cells to the decided step.
     case row
     /// Secret keys and addresses of the provider.
@@ -21,6 +23,7 @@ enum FuzzTarget: String, CaseIterable {
         switch self {
         case .answer: AnswerFuzz.approve(&input)
         case .lookup: AnswerFuzz.lookUp(&input)
+        case .transactions: TransactionsFuzz.run(&input)
         case .row: RowFuzz.run(&input)
         case .configuration: ConfigurationFuzz.run(&input)
         case .body: BodyFuzz.run(&input)
