@@ -23,6 +23,8 @@ final class CurlLoop: Sendable {
 
     private struct Inbox {
         var waiting: [Submission] = []
+        /// Of tasks that run on the loop's thread.
+        var jobs: [UnownedJob] = []
         var isStopping = false
         var hasEnded = false
         var onEnd: [@Sendable () -> Void] = []
@@ -75,30 +77,57 @@ final class CurlLoop: Sendable {
     private func run() {
         let shards = CurlShards(configuration, epoll)
         while true {
-            let (new, isStopping) = inbox.withLock { inbox in
+            let jobs = inbox.withLock { inbox in
                 inbox.sleeps = false
-                defer { inbox.waiting.removeAll(keepingCapacity: true) }
-                return (inbox.waiting, inbox.isStopping)
+                return take(&inbox.jobs)
+            }
+            // What they submit is started in the same turn.
+            for job in jobs { HTTP.run(job, on: self) }
+            let (new, isStopping) = inbox.withLock { inbox in
+                (take(&inbox.waiting), inbox.isStopping)
             }
             for submission in new { shards.start(submission) }
             shards.runTimers()
             shards.finishEnded()
-            if isStopping, shards.inFlight == 0 { break }
             let pause = shards.pause()
-            let hasNews = inbox.withLock { inbox in
-                inbox.sleeps = inbox.waiting.isEmpty && inbox.isStopping == isStopping
-                return !inbox.sleeps
+            let next = inbox.withLock { inbox -> Next in
+                if isStopping, shards.inFlight == 0, inbox.jobs.isEmpty {
+                    inbox.hasEnded = true
+                    return .end
+                }
+                inbox.sleeps =
+                    inbox.waiting.isEmpty && inbox.jobs.isEmpty && inbox.isStopping == isStopping
+                return inbox.sleeps ? .sleep : .look
             }
-            epoll.wait(milliseconds: hasNews ? 0 : pause) { tag, socket, readiness in
+            if next == .end { break }
+            epoll.wait(milliseconds: next == .look ? 0 : pause) { tag, socket, readiness in
                 shards.act(tag, socket, readiness)
             }
         }
-        let waiters = inbox.withLock { inbox in
-            inbox.hasEnded = true
-            defer { inbox.onEnd.removeAll() }
-            return inbox.onEnd
+        for waiter in inbox.withLock({ take(&$0.onEnd) }) { waiter() }
+    }
+
+    private enum Next { case look, sleep, end }
+
+    private func take<Element>(_ list: inout [Element]) -> [Element] {
+        defer { list.removeAll(keepingCapacity: true) }
+        return list
+    }
+}
+
+/// Tasks that mostly wait for answers may run on the loop's thread: a request and its answer then
+/// change no thread, which took 15 µs a charge. They must not block it.
+extension CurlLoop: TaskExecutor {
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        let (isTaken, rings) = inbox.withLock { inbox in
+            guard !inbox.hasEnded else { return (false, false) }
+            inbox.jobs.append(job)
+            return (true, inbox.wakes())
         }
-        for waiter in waiters { waiter() }
+        // The thread is gone; whoever comes now must still come to an end.
+        guard isTaken else { return HTTP.run(job, on: self) }
+        if rings { epoll.ring() }
     }
 }
 

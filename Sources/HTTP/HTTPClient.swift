@@ -30,6 +30,10 @@ package struct HTTPClient: Sendable {
     /// libcurl's own words for itself and its TLS library, for the log.
     package static var libraryVersion: String { LibCurl.version }
 
+    /// The client's own thread, for tasks that do little but wait for answers: a request and its answer
+    /// then change no thread. What runs there must not block.
+    package var executor: any TaskExecutor { loop }
+
     /// Starts the thread. Throws an `.invalid` error if libcurl refuses the configuration.
     package init(_ configuration: Configuration) throws(HTTPError) {
         loop = try CurlLoop(configuration)
@@ -61,9 +65,12 @@ extension HTTPRequest {
         func isClean(_ text: String) -> Bool {
             text.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7f }
         }
-        return !url.isEmpty && isClean(url)
-            && headers.allSatisfy {
-                isClean($0.name) && isClean($0.value) && !$0.name.contains(":")
+        func areClean(_ headers: [(name: String, value: String)]) -> Bool {
+            headers.allSatisfy {
+                isClean($0.name) && isClean($0.value) && !$0.name.utf8.contains(UInt8(ascii: ":"))
             }
+        }
+        return !url.isEmpty && isClean(url)
+            && areClean(headers) && areClean(ownHeaders)
     }
 }

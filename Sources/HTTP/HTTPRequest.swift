@@ -9,17 +9,20 @@ package struct HTTPRequest: Sendable, CustomStringConvertible, CustomDebugString
 
     package let method: Method
     package let url: String
+    /// Those that it has in common with other requests: their lines are kept from one to the next.
     package let headers: [(name: String, value: String)]
+    package let ownHeaders: [(name: String, value: String)]
     /// Nil: the configuration's.
     package let timeout: Duration?
 
     package init(
         method: Method, url: String, headers: [(name: String, value: String)],
-        timeout: Duration? = nil
+        ownHeaders: [(name: String, value: String)] = [], timeout: Duration? = nil
     ) {
         self.method = method
         self.url = url
         self.headers = headers
+        self.ownHeaders = ownHeaders
         self.timeout = timeout
     }
 

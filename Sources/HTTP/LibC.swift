@@ -99,3 +99,8 @@ func startThread(_ body: @escaping @Sendable () -> Void) -> Bool {
     pthread_detach(thread)
     return true
 }
+
+/// Runs a job of `executor` on this thread.
+func run(_ job: UnownedJob, on executor: some TaskExecutor) {
+    unsafe job.runSynchronously(on: executor.asUnownedTaskExecutor())
+}

@@ -126,7 +126,12 @@ enum LibCurl {
     private(set) var isReusable = true
     private let configuration: HTTPClient.Configuration
     private var submission: CurlLoop.Submission?
-    private var list: UnsafeMutablePointer<curl_slist>?
+    /// Lines of the headers that its requests have in common, and what they were made of.
+    private var common: UnsafeMutablePointer<curl_slist>?
+    private var commonHeaders: [(name: String, value: String)] = []
+    /// Lines of this request alone; the last one goes on with `common`.
+    private var own: UnsafeMutablePointer<curl_slist>?
+    private var lastOwn: UnsafeMutablePointer<curl_slist>?
     private var sent = 0
     private var body: [UInt8] = []
     private var head: [UInt8] = []
@@ -143,7 +148,8 @@ enum LibCurl {
 
     deinit {
         unsafe curl_easy_cleanup(handle)
-        unsafe curl_slist_free_all(list)
+        freeOwn()
+        unsafe curl_slist_free_all(common)
     }
 
     /// The options that no request changes; false if libcurl refuses one.
@@ -171,6 +177,8 @@ enum LibCurl {
         set(CURLOPT_MAXAGE_CONN, milliseconds(configuration.maximumConnectionAge) / 1_000)
         // An answer has 2 KiB. libcurl's own 16 KiB for each in flight would be most of the memory.
         set(CURLOPT_BUFFERSIZE, 4_096)
+        // A body has 200 bytes; this is the least that libcurl takes, and 64 KiB its default.
+        set(CURLOPT_UPLOAD_BUFFERSIZE, 16_384)
         if let file = configuration.caFile {
             set(CURLOPT_CAINFO, file)
             // The distribution's folder of certificates would be trusted beside it.
@@ -240,12 +248,12 @@ enum LibCurl {
         let request = submission.request
         self.submission = submission
         sent = 0
-        body = []
-        head = []
         isTooLarge = false
+        // The lines of an ordinary answer; grown line by line it was allocated five times.
+        head.reserveCapacity(512)
         let timeout = request.timeout ?? configuration.requestTimeout
         guard set(CURLOPT_URL, request.url), set(CURLOPT_TIMEOUT_MS, milliseconds(timeout)),
-            setHeaders(request.headers)
+            setHeaders(request)
         else { return false }
         switch request.method {
         case .get: return !isPost
@@ -261,15 +269,43 @@ enum LibCurl {
         }
     }
 
-    private func setHeaders(_ headers: [(name: String, value: String)]) -> Bool {
-        // An empty Expect keeps libcurl from waiting for "100 Continue".
-        unsafe list = curl_slist_append(nil, "Expect:")
-        guard unsafe list != nil else { return false }
-        for (name, value) in headers {
-            let line = value.isEmpty ? "\(name):" : "\(name): \(value)"
-            guard unsafe curl_slist_append(list, line) != nil else { return false }
+    private func setHeaders(_ request: HTTPRequest) -> Bool {
+        if unsafe common == nil || !commonHeaders.elementsEqual(request.headers, by: ==) {
+            unsafe curl_slist_free_all(common)
+            // An empty Expect keeps libcurl from waiting for "100 Continue".
+            unsafe common = curl_slist_append(nil, "Expect:")
+            guard unsafe common != nil else { return false }
+            for (name, value) in request.headers {
+                guard unsafe curl_slist_append(common, Self.line(name, value)) != nil else {
+                    return false
+                }
+            }
+            commonHeaders = request.headers
         }
-        return unsafe billingd_curl_set_list(handle, CURLOPT_HTTPHEADER, list) == CURLE_OK
+        for (name, value) in request.ownHeaders {
+            guard let line = unsafe curl_slist_append(nil, Self.line(name, value)) else {
+                return false
+            }
+            if let last = unsafe lastOwn {
+                unsafe last.pointee.next = line
+            } else {
+                unsafe own = line
+            }
+            unsafe lastOwn = line
+        }
+        unsafe lastOwn?.pointee.next = common
+        return unsafe billingd_curl_set_list(handle, CURLOPT_HTTPHEADER, own ?? common) == CURLE_OK
+    }
+
+    private static func line(_ name: String, _ value: String) -> String {
+        value.isEmpty ? "\(name):" : "\(name): \(value)"
+    }
+
+    private func freeOwn() {
+        unsafe lastOwn?.pointee.next = nil
+        unsafe curl_slist_free_all(own)
+        unsafe own = nil
+        unsafe lastOwn = nil
     }
 
     /// What libcurl's `code` means for the request.
@@ -288,7 +324,7 @@ enum LibCurl {
         return .success(HTTPResponse(status: status, head: head, body: body, duration: duration))
     }
 
-    /// Lets go of the request, and of the secrets in it; returns whom to tell. Not while in a multi.
+    /// Lets go of the request and of what only it has; returns whom to tell. Not while in a multi.
     func unload() -> (@Sendable (Result<HTTPResponse, HTTPError>) -> Void)? {
         let done = submission?.done
         submission = nil
@@ -298,8 +334,7 @@ enum LibCurl {
             unsafe billingd_curl_set_text(handle, CURLOPT_URL, nil) == CURLE_OK
             && billingd_curl_set_list(handle, CURLOPT_HTTPHEADER, nil) == CURLE_OK
         if !isCleared { isReusable = false }
-        unsafe curl_slist_free_all(list)
-        unsafe list = nil
+        freeOwn()
         return done
     }
 

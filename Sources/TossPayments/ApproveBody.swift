@@ -8,7 +8,9 @@ struct ApproveBody {
 
     /// UTF-8 JSON. Written here, field by field, because a repeat must be the same to the byte.
     var bytes: [UInt8] {
-        var text = "{\"amount\":\(request.amount.value)"
+        var text = ""
+        text.reserveCapacity(255)
+        text += "{\"amount\":\(request.amount.value)"
         text += ",\"customerKey\":\(Self.quoted(request.customerKey.reveal()))"
         text += ",\"orderId\":\(Self.quoted(request.orderID.value))"
         text += ",\"orderName\":\(Self.quoted(request.orderName))"
@@ -19,6 +21,10 @@ struct ApproveBody {
     }
 
     private static func quoted(_ text: String) -> String {
+        // Nearly every text is written as it is.
+        if text.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x22 && $0 != 0x5c && $0 != 0x7f }) {
+            return "\"\(text)\""
+        }
         var result = "\""
         for scalar in text.unicodeScalars {
             switch scalar {

@@ -29,7 +29,7 @@ struct PaymentShape: Hashable {
         var ownerType: String?
         var approveNo: String?
 
-        enum CodingKeys: String, CodingKey {
+        enum CodingKeys: String, CodingKey, CaseIterable {
             case number, issuerCode, acquirerCode, cardType, ownerType, approveNo
         }
 
@@ -112,7 +112,7 @@ extension PaymentShape: Decodable {
         failure = try? fields.decode(Failure.self, forKey: .failure)
     }
 
-    enum CodingKeys: String, CodingKey {
+    enum CodingKeys: String, CodingKey, CaseIterable {
         case paymentKey, orderId, status, type, currency, totalAmount, balanceAmount, approvedAt
         case receipt, card, failure
     }
@@ -124,16 +124,18 @@ extension PaymentShape {
         var json = try PlainJSON(body)
         var shape = Self(
             paymentKey: "", orderId: "", status: "", type: "", currency: "", totalAmount: 0)
-        var seen: Set<CodingKeys> = []
-        try json.object { (name, value) throws(PlainJSON.Odd) in
-            guard let key = CodingKeys(rawValue: name) else { return try value.skip() }
-            // Which of two counts is JSONDecoder's to say.
-            guard seen.insert(key).inserted else { throw PlainJSON.Odd() }
-            try shape.read(key, &value)
+        let seen = try json.object(Self.names) { (place, value) throws(PlainJSON.Odd) in
+            try shape.read(CodingKeys.allCases[place], &value)
         }
         try json.end()
-        guard seen.isSuperset(of: [.orderId, .status, .totalAmount]) else { throw PlainJSON.Odd() }
+        guard seen & Self.needed == Self.needed else { throw PlainJSON.Odd() }
         self = shape
+    }
+
+    private static let names = PlainJSON.Names(CodingKeys.allCases.map(\.rawValue))
+    /// The places of those that a payment cannot do without.
+    private static let needed = CodingKeys.allCases.enumerated().reduce(UInt32(0)) {
+        [.orderId, .status, .totalAmount].contains($1.element) ? $0 | 1 << $1.offset : $0
     }
 
     private mutating func read(
@@ -159,26 +161,21 @@ extension PaymentShape {
 extension PaymentShape.Receipt {
     fileprivate init(plain value: inout PlainJSON) throws(PlainJSON.Odd) {
         var url: String?
-        var isRead = false
-        try value.object { (name, value) throws(PlainJSON.Odd) in
-            guard name == "url" else { return try value.skip() }
-            guard !isRead else { throw PlainJSON.Odd() }
-            isRead = true
+        _ = try value.object(Self.names) { (_, value) throws(PlainJSON.Odd) in
             url = try value.textOrNull()
         }
         self.url = url
     }
+
+    private static let names = PlainJSON.Names(["url"])
 }
 
 extension PaymentShape.Card {
     fileprivate init(plain value: inout PlainJSON) throws(PlainJSON.Odd) {
         var card = Self()
-        var seen: Set<CodingKeys> = []
-        try value.object { (name, value) throws(PlainJSON.Odd) in
-            guard let key = CodingKeys(rawValue: name) else { return try value.skip() }
-            guard seen.insert(key).inserted else { throw PlainJSON.Odd() }
+        _ = try value.object(Self.names) { (place, value) throws(PlainJSON.Odd) in
             let text = try value.textOrNull()
-            switch key {
+            switch CodingKeys.allCases[place] {
             case .number: card.number = text
             case .issuerCode: card.issuerCode = text
             case .acquirerCode: card.acquirerCode = text
@@ -189,4 +186,6 @@ extension PaymentShape.Card {
         }
         self = card
     }
+
+    private static let names = PlainJSON.Names(CodingKeys.allCases.map(\.rawValue))
 }

@@ -15,20 +15,42 @@ struct PlainJSON {
         self.bytes = bytes
     }
 
-    /// An object: `member` is called with each name, and must read the value.
+    /// An object: `member` is called with the place in `names` of each name that is there, and must
+    /// read the value; all else is read over. Returns which of the names were there.
     mutating func object(
-        _ member: (String, inout PlainJSON) throws(Odd) -> Void
-    ) throws(Odd) {
+        _ names: Names, levels: Int = 8, _ member: (Int, inout PlainJSON) throws(Odd) -> Void
+    ) throws(Odd) -> UInt32 {
+        var seen: UInt32 = 0
         try take(UInt8(ascii: "{"))
-        if takes(UInt8(ascii: "}")) { return }
+        if takes(UInt8(ascii: "}")) { return seen }
         repeat {
-            let name = try quoted()
+            let name = bytes[try quoted()]
             // A name that looks otherwise may be the same to JSONDecoder.
-            guard bytes[name].allSatisfy({ $0 < 0x80 }) else { throw Odd() }
+            guard name.allSatisfy({ $0 < 0x80 }) else { throw Odd() }
             try take(UInt8(ascii: ":"))
-            try member(String(decoding: bytes[name], as: UTF8.self), &self)
+            if let place = names.place(of: name) {
+                // Which of two counts is JSONDecoder's to say.
+                guard seen & 1 << place == 0 else { throw Odd() }
+                seen |= 1 << place
+                try member(place, &self)
+            } else {
+                try skip(levels: levels - 1)
+            }
         } while takes(UInt8(ascii: ","))
         try take(UInt8(ascii: "}"))
+        return seen
+    }
+
+    /// Up to 32 names of members.
+    struct Names: Sendable {
+        private let names: [[UInt8]]
+        init(_ names: [String]) { self.names = names.map { Array($0.utf8) } }
+
+        fileprivate func place(of name: ArraySlice<UInt8>) -> Int? {
+            names.firstIndex {
+                $0.count == name.count && $0[0] == name[name.startIndex] && $0.elementsEqual(name)
+            }
+        }
     }
 
     /// A text.
@@ -66,7 +88,7 @@ struct PlainJSON {
         guard place < bytes.count, levels > 0 else { throw Odd() }
         switch bytes[place] {
         case UInt8(ascii: "{"):
-            try object { (_, value) throws(Odd) in try value.skip(levels: levels - 1) }
+            _ = try object(Self.none, levels: levels) { (_, _) throws(Odd) in }
         case UInt8(ascii: "["):
             place += 1
             if takes(UInt8(ascii: "]")) { return }
@@ -93,6 +115,8 @@ struct PlainJSON {
         skipSpace()
         guard place == bytes.count else { throw Odd() }
     }
+
+    private static let none = Names([])
 
     // MARK: Bytes
 

@@ -77,6 +77,11 @@ enum Reply {
 
     /// Nesting that a decoder may follow on the stack; a payment has four levels.
     static func isShallow(_ body: [UInt8]) -> Bool {
+        // No more than that many brackets at all: no more levels.
+        let brackets = body.reduce(0) {
+            $0 &+ ($1 == UInt8(ascii: "{") || $1 == UInt8(ascii: "[") ? 1 : 0)
+        }
+        if brackets <= 64 { return true }
         var depth = 0
         for byte in body {
             switch byte {

@@ -8,6 +8,11 @@ package struct SecretKey: Sendable, CustomStringConvertible, CustomDebugStringCo
 
     package let mode: Mode
     private let text: String
+    /// Of every request: `Basic base64(key:)`; the colon is mandatory, a password does not exist (Toss
+    /// Payments, using-api/authorization). Made once, and here, where nothing prints it.
+    let headers: [(name: String, value: String)]
+    /// Of every request with a body.
+    let bodyHeaders: [(name: String, value: String)]
 
     /// Reads a key as it stands in a file: white space around it is dropped. Throws what is wrong
     /// and how to mend it, without quoting the key.
@@ -38,6 +43,8 @@ package struct SecretKey: Sendable, CustomStringConvertible, CustomDebugStringCo
             throw SecretKeyError("it does not begin with test_sk_ or live_sk_")
         }
         text = key
+        headers = [("Authorization", "Basic " + base64(Array((key + ":").utf8)))]
+        bodyHeaders = headers + [("Content-Type", "application/json")]
     }
 
     /// Tells keys apart without giving them away: 16 hex digits of SHA-256.
@@ -48,10 +55,6 @@ package struct SecretKey: Sendable, CustomStringConvertible, CustomDebugStringCo
                 return digits.count == 1 ? "0" + digits : digits
             }.joined()
     }
-
-    /// `Basic base64(key:)`; the colon is mandatory, a password does not exist (Toss Payments,
-    /// using-api/authorization).
-    var authorization: String { "Basic " + base64(Array((text + ":").utf8)) }
 
     package var description: String { "SecretKey(\(mode.rawValue), redacted)" }
     package var debugDescription: String { description }

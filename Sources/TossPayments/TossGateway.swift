@@ -26,14 +26,16 @@ package struct TossGateway: Gateway {
             Self.isLegal(request.orderID.value, 6...64, extra: "_-")
         else { return .faultOfRow(Answer(code: "ILLEGAL_KEY_OR_ORDER_ID")) }
         // Of all legal characters only the padding has a meaning in a path.
-        let path = key.split(separator: "=", omittingEmptySubsequences: false)
-            .joined(separator: "%3D")
+        let path =
+            key.utf8.contains(UInt8(ascii: "="))
+            ? key.split(separator: "=", omittingEmptySubsequences: false).joined(separator: "%3D")
+            : key
         let call = HTTPRequest(
             method: .post(body: ApproveBody(request: request).bytes),
             url: "\(endpoint.base)/v1/billing/\(path)",
-            headers: headers + [
-                ("Content-Type", "application/json"), ("Idempotency-Key", request.orderID.value),
-            ], timeout: timeout)
+            headers: secretKey.bodyHeaders,
+            ownHeaders: [("Idempotency-Key", request.orderID.value)],
+            timeout: timeout)
         do {
             return Self.outcome(try await client.send(call), log: log, strangers)
         } catch {
@@ -109,20 +111,21 @@ package struct TossGateway: Gateway {
     func get(_ path: String, _ timeout: Duration) async throws(HTTPError) -> HTTPResponse {
         try await client.send(
             HTTPRequest(
-                method: .get, url: "\(endpoint.base)\(path)", headers: headers, timeout: timeout))
-    }
-
-    private var headers: [(name: String, value: String)] {
-        [("Authorization", secretKey.authorization)]
+                method: .get, url: "\(endpoint.base)\(path)", headers: secretKey.headers,
+                timeout: timeout))
     }
 
     static func isLegal(
         _ text: String, _ length: ClosedRange<Int>, extra: String
     ) -> Bool {
         length.contains(text.utf8.count)
-            && text.unicodeScalars.allSatisfy {
-                ("a"..."z").contains($0) || ("A"..."Z").contains($0) || ("0"..."9").contains($0)
-                    || extra.unicodeScalars.contains($0)
+            && text.utf8.allSatisfy {
+                switch $0 {
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                    UInt8(ascii: "0")...UInt8(ascii: "9"):
+                    true
+                default: extra.utf8.contains($0)
+                }
             }
     }
 

@@ -17,16 +17,19 @@ package struct ChargingService: Service {
     private let poller: Poller
     private let charger: Charger
     private let recorder: Recorder
+    private let executor: (any TaskExecutor)?
     /// Slots became free.
     private let freed = Signal()
     private let stopRequested = Signal()
 
     /// `time`: the clock that send deadlines, pauses and reports are measured on, and the dice.
+    /// `executor`: where charges run, which hardly do anything but wait for the gateway; nil: anywhere.
     package init(
         store: any Store, gateway: any Gateway,
         configuration: WorkerConfiguration = WorkerConfiguration(), logger: Logger,
-        time: Timepiece = Timepiece()
+        time: Timepiece = Timepiece(), executor: (any TaskExecutor)? = nil
     ) {
+        self.executor = executor
         self.store = store
         self.configuration = configuration
         self.logger = logger
@@ -92,7 +95,7 @@ package struct ChargingService: Service {
             group.addTask { await recorder.run() }
             group.addTask { await reports() }
             group.addTask { await summaries() }
-            while let batch = await poller.next() { await start(batch, in: &group) }
+            while let batch = await poller.next() { start(batch, in: &group) }
             logger.notice("stopping", metadata: ["in_flight": "\(status.inFlight)"])
             await drained()
             await recorder.finish()
@@ -105,17 +108,17 @@ package struct ChargingService: Service {
     }
 
     /// Slots bound the group: the poller never claims more than are free.
-    private func start(_ batch: Batch, in group: inout DiscardingTaskGroup) async {
+    private func start(_ batch: Batch, in group: inout DiscardingTaskGroup) {
         for transition in batch.claim.local {
             status.change { $0.counters.count(transition) }
-            await recorder.add(transition)
+            recorder.add(transition)
         }
         for work in batch.claim.work {
-            group.addTask {
+            group.addTask(executorPreference: executor) {
                 let ending = await charger.run(work, under: batch.terms)
                 switch ending {
-                case .record(let transition): await recorder.add(transition)
-                case .release: await recorder.giveBack(work)
+                case .record(let transition): recorder.add(transition)
+                case .release: recorder.giveBack(work)
                 }
             }
         }
@@ -175,7 +178,7 @@ package struct ChargingService: Service {
                     break
                 }
                 summary.rounds += 1
-                await start(batch, in: &group)
+                start(batch, in: &group)
                 await drained()
                 if summary.rounds >= 10_000 {
                     summary.endedEarly = "10000 rounds"

@@ -1,5 +1,6 @@
 package import Billing
 import Logging
+import Synchronization
 
 /// Writes transitions in batches, and repeats until the store takes them: a result is never dropped
 /// while the store is away. Runs where cancellation does not reach it (``ChargingService``).
@@ -12,8 +13,7 @@ package actor Recorder {
     /// Slots became free, or recording is possible again; `true`: rows are due at once.
     private let onChange: @Sendable (_ isDueAtOnce: Bool) -> Void
     private let signal = Signal()
-    private var buffer: [Transition] = []
-    private var releases: [Work] = []
+    private let queue = Mutex(Queue())
     /// Transitions of rows that somebody else has locked; they keep no other from being written.
     private var stuck: [Transition] = []
     private var stuckUntil: Duration = .zero
@@ -23,6 +23,14 @@ package actor Recorder {
     private var lastComplaint: Duration?
     /// Records that failed for good, one after another.
     private var lostInARow = 0
+
+    /// What waits to be written. Behind a lock, because a charge must not wait for the actor's turn to
+    /// hand over its result.
+    private struct Queue {
+        var transitions: [Transition] = []
+        var releases: [Work] = []
+        var count: Int { transitions.count + releases.count }
+    }
 
     init(
         store: any Store, configuration: WorkerConfiguration, status: WorkerStatus,
@@ -37,14 +45,14 @@ package actor Recorder {
     }
 
     /// Queues a transition. Its slot stays taken until the store answered.
-    package func add(_ transition: Transition) {
-        buffer.append(transition)
+    package nonisolated func add(_ transition: Transition) {
+        queue.withLock { $0.transitions.append(transition) }
         signal.raise()
     }
 
     /// Queues claimed work of which nothing was sent, to be given back.
-    package func giveBack(_ work: Work) {
-        releases.append(work)
+    package nonisolated func giveBack(_ work: Work) {
+        queue.withLock { $0.releases.append(work) }
         signal.raise()
     }
 
@@ -62,19 +70,19 @@ package actor Recorder {
             let batch = takeBatch()
             if !batch.isEmpty {
                 await write(batch)
-            } else if releases.isEmpty {
-                if isFinishing, buffer.isEmpty, stuck.isEmpty { return }
+            } else if queue.withLock({ $0.releases.isEmpty }) {
+                if isFinishing, backlog == 0 { return }
                 await signal.wait(until: stuck.isEmpty ? nil : stuckUntil, by: time)
             }
         }
     }
 
     /// Transitions not yet written.
-    var backlog: Int { buffer.count + stuck.count }
+    var backlog: Int { queue.withLock { $0.transitions.count } + stuck.count }
 
     /// Under load a batch fills while the last one is written; a lone result does not wait at all.
     private func gather() async {
-        let queued = buffer.count + releases.count
+        let queued = queue.withLock { $0.count }
         guard configuration.recordFlushInterval > .zero, queued < configuration.maxRecordBatch,
             0 < queued, queued + stuck.count < status.inFlight
         else { return }
@@ -90,10 +98,20 @@ package actor Recorder {
             stuck.removeFirst(batch.count)
             return batch
         }
+        let waiting = queue.withLock { queue in
+            defer { queue.transitions = [] }
+            return queue.transitions
+        }
+        var subscriptions: Set<SubscriptionID> = []
+        if stuck.isEmpty, waiting.count <= configuration.maxRecordBatch,
+            waiting.allSatisfy({ subscriptions.insert($0.subscription).inserted })
+        {
+            return waiting
+        }
         var batch: [Transition] = []
         var rest: [Transition] = []
         var seen = Set(stuck.map(\.subscription))
-        for transition in buffer {
+        for transition in waiting {
             if batch.count < configuration.maxRecordBatch,
                 seen.insert(transition.subscription).inserted
             {
@@ -102,7 +120,7 @@ package actor Recorder {
                 rest.append(transition)
             }
         }
-        buffer = rest
+        if !rest.isEmpty { queue.withLock { $0.transitions.insert(contentsOf: rest, at: 0) } }
         return batch
     }
 
@@ -219,8 +237,13 @@ package actor Recorder {
         } else {
             wait(for: busy)
         }
-        let written = zip(batch, verdicts).filter { $1 != .busy }.map(\.0)
-        free(written.map(\.slot), isDueAtOnce: written.contains { $0.next == .after(.zero) })
+        var written: [Slot] = []
+        var isDueAtOnce = false
+        for index in batch.indices where verdicts[index] != .busy {
+            written.append(batch[index].slot)
+            if batch[index].next == .after(.zero) { isDueAtOnce = true }
+        }
+        free(written, isDueAtOnce: isDueAtOnce)
     }
 
     /// Somebody has these rows locked: they keep their slots and are tried again in 5 s, doubling to a
@@ -242,9 +265,12 @@ package actor Recorder {
     }
 
     private func giveBackAll() async {
-        guard !releases.isEmpty else { return }
-        let work = Array(releases.prefix(configuration.maxRecordBatch))
-        releases.removeFirst(work.count)
+        let work = queue.withLock { queue in
+            let work = Array(queue.releases.prefix(configuration.maxRecordBatch))
+            queue.releases.removeFirst(work.count)
+            return work
+        }
+        guard !work.isEmpty else { return }
         let start = time.now()
         do throws(StoreError) {
             try await store.release(work)

@@ -1,3 +1,5 @@
+import Synchronization
+
 /// Elapsed time, sleep and dice, handed in so that tests own all three.
 ///
 /// The clock must go on while the machine sleeps: a send deadline that stands still during a VM
@@ -15,7 +17,7 @@ package struct Timepiece: Sendable {
     /// Reads and sleeps on `clock`; `jitter` answers 0 ..< 1 and may be called from any task.
     package init<C: Clock>(
         _ clock: C = ContinuousClock(),
-        jitter: @escaping @Sendable () -> Double = { Double.random(in: 0..<1) }
+        jitter: @escaping @Sendable () -> Double = Timepiece.dice()
     ) where C.Duration == Duration {
         let origin = clock.now
         now = { origin.duration(to: clock.now) }
@@ -24,6 +26,22 @@ package struct Timepiece: Sendable {
         }
         sleep = { try await clock.sleep(until: clock.now.advanced(by: $0), tolerance: nil) }
         self.jitter = jitter
+    }
+
+    /// Dice for spreading, not for secrets (SplitMix64): the system's cost a system call a throw, and a
+    /// charge throws three times.
+    static func dice() -> @Sendable () -> Double {
+        final class Dice: Sendable {
+            let state = Atomic(UInt64.random(in: 0 ... .max))
+        }
+        let dice = Dice()
+        return {
+            let step: UInt64 = 0x9e37_79b9_7f4a_7c15
+            var bits = dice.state.wrappingAdd(step, ordering: .relaxed).newValue
+            bits = (bits ^ (bits >> 30)) &* 0xbf58_476d_1ce4_e5b9
+            bits = (bits ^ (bits >> 27)) &* 0x94d0_49bb_1331_11eb
+            return Double((bits ^ (bits >> 31)) >> 11) * 0x1p-53
+        }
     }
 
     /// Half to all of `step`, so that a fleet does not knock at once.

@@ -43,7 +43,8 @@ struct Daemon {
         store = PostgresStore(database, identity: identity, log: log)
         gateway = TossGateway(endpoint: endpoint, secretKey: key, client: client, log: log)
         service = ChargingService(
-            store: store, gateway: gateway, configuration: configuration, logger: log)
+            store: store, gateway: gateway, configuration: configuration, logger: log,
+            executor: client.executor)
     }
 
     /// What compares the books of past days. It has a client and a connection of its own: neither

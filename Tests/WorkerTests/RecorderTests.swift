@@ -33,7 +33,7 @@ private struct Bench {
             transitions.append(transition)
             status.change { _ = $0.slots.insert(transition.slot) }
         }
-        for transition in transitions { await recorder.add(transition) }
+        for transition in transitions { recorder.add(transition) }
         return transitions
     }
 
@@ -113,7 +113,7 @@ struct RecorderTests {
         await bench.store.addDue(1...2)
         let transitions = try await bench.queueApprovals()
         let again = try #require(transitions.first)
-        await bench.recorder.add(again)
+        bench.recorder.add(again)
         try await bench.running { await bench.store.written.reaches(3) }
         let batches = await bench.store.recorded
         #expect(batches.map(\.count) == [2, 1])
@@ -185,7 +185,7 @@ struct RecorderTests {
         }
         payment.paymentKey = "another payment"
         other.attempt = .approved(number: number, payment, answer)
-        await bench.recorder.add(other)
+        bench.recorder.add(other)
         try await bench.running { await bench.store.written.reaches(2) }
         let line = try #require(bench.log.lines(at: .error).first)
         #expect(line.metadata["subscription"] == "1")
