@@ -1,3 +1,4 @@
+import Glibc
 import HTTP
 import TestSupport
 import Testing
@@ -63,6 +64,78 @@ import Testing
         }
         #expect(try await charge.value == 200)
         await client.shutdown()
+    }
+
+    /// Where a task of the client's executor runs: always the same thread, and not this one.
+    @Test func tasksRunOnTheClientsThreadAndOutliveIt() async throws {
+        let server = try WireServer { _ in .status(200) }
+        let client = try plainClient()
+        let executor = client.executor
+        let threads = try await withThrowingTaskGroup { group in
+            for _ in 0..<50 {
+                group.addTask(executorPreference: executor) {
+                    let before = pthread_self()
+                    _ = try await client.post(server.url("/charge"))
+                    return [before, pthread_self()]
+                }
+            }
+            return try await group.reduce(into: Set<pthread_t>()) { $0.formUnion($1) }
+        }
+        #expect(threads.count == 1)
+        #expect(server.posts.count == 50)
+        await client.shutdown()
+        // The thread has ended: a task that comes now still comes to its end.
+        let late = Task(executorPreference: executor) {
+            await Task.yield()
+            let error = await #expect(throws: HTTPError.self) {
+                try await client.get(server.url("/look-up"))
+            }
+            return error?.mayHaveLeft
+        }
+        #expect(await late.value == false)
+    }
+
+    @Test func requestsSpreadOverShardsAndEachIsAnsweredOnce() async throws {
+        let server = try WireServer { _ in .hold }
+        // Three shards: 250, 250 and 10.
+        let client = try plainClient { $0.maximumConnections = 510 }
+        try await withThrowingTaskGroup { group in
+            for number in 0..<600 {
+                group.addTask { try await client.post(server.url("/\(number)")).status }
+            }
+            await server.posts.reaches(510)
+            #expect(server.connections.count == 510)
+            server.release()
+            for try await status in group { #expect(status == 200) }
+        }
+        await client.shutdown()
+        #expect(server.connections.count == 510)
+        #expect(server.posts.count == 600)
+    }
+
+    @Test func aRequestsOwnHeadersAreNotTheNextOnes() async throws {
+        let server = try WireServer { _ in .status(200) }
+        let client = try plainClient()
+        func send(
+            _ common: [(name: String, value: String)], _ own: [(name: String, value: String)]
+        ) async throws {
+            _ = try await client.send(
+                HTTPRequest(
+                    method: .post(body: [1]), url: server.url("/"), headers: common,
+                    ownHeaders: own))
+        }
+        try await send([("X-Common", "1")], [("X-Own", "a"), ("X-Other", "b")])
+        try await send([("X-Common", "1")], [])
+        try await send([("X-Common", "2")], [("X-Own", "c")])
+        await client.shutdown()
+        let lines = server.heads.map { head in
+            head.split(separator: "\r\n").filter { $0.hasPrefix("X-") }.sorted()
+        }
+        #expect(
+            lines == [
+                ["X-Common: 1", "X-Other: b", "X-Own: a"], ["X-Common: 1"],
+                ["X-Common: 2", "X-Own: c"],
+            ])
     }
 
     @Test func aRequestDoesNotPrintItself() {

@@ -85,6 +85,37 @@ struct PollerTests {
         #expect(Set(rig.gateway.sent.map(\.orderID)).count == 20)
     }
 
+    @Test func aFewFreeSlotsWaitForOthersWhileMoreIsDue() async throws {
+        let rig = Rig(WorkerConfiguration(maxInFlight: 8, recordFlushInterval: .zero))
+        await rig.store.addDue(1...20)
+        for id in Int64(1)...20 { rig.gateway.hang(.charge(order(id))) }
+        try await rig.running {
+            await rig.gateway.arrivals.reaches(8)
+            rig.gateway.release(.charge(order(1)))
+            await rig.clock.untilSomebodySleeps(for: .milliseconds(20))
+            #expect(rig.service.health().inFlight == 7)
+            #expect(rig.store.claimCalls.count == 1)
+            // A quarter of the slots: claimed while the clock stands still.
+            rig.gateway.release(.charge(order(2)))
+            await rig.gateway.arrivals.reaches(10)
+            #expect(rig.clock.now.offset == .zero)
+            // Nothing else ends: one slot waits no longer than that.
+            rig.gateway.release(.charge(order(3)))
+            await rig.clock.untilSomebodySleeps(for: .milliseconds(20))
+            rig.clock.advance(by: .milliseconds(20))
+            await rig.gateway.arrivals.reaches(11)
+            // A hint waits for nothing.
+            rig.gateway.release(.charge(order(4)))
+            await rig.clock.untilSomebodySleeps(for: .milliseconds(20))
+            rig.service.wake()
+            await rig.gateway.arrivals.reaches(12)
+            #expect(rig.clock.now.offset == .milliseconds(20))
+            for id in Int64(5)...20 { rig.gateway.release(.charge(order(id))) }
+            await rig.store.written.reaches(20)
+        }
+        #expect(await rig.store.limits.prefix(4) == [8, 2, 1, 1])
+    }
+
     @Test func aSlotIsTakenUntilTheResultIsRecorded() async throws {
         let rig = Rig(WorkerConfiguration(maxInFlight: 1, recordFlushInterval: .zero))
         await rig.store.addDue(1...2)
