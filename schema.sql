@@ -590,7 +590,7 @@ CREATE TABLE IF NOT EXISTS billing.events (
         'charge.released', 'charge.retried', 'charge.refunded', 'subscription.past_due',
         'subscription.suspended', 'subscription.recovered', 'subscription.canceled',
         'billing_key.dead', 'secret_key.rotating', 'secret_key.rotated', 'secret_key.kept',
-        'database.adopted', 'reconcile.finding')),
+        'database.adopted', 'reconcile.finding', 'renewal.missed')),
     -- No foreign keys: they cost 13 us a charge. Only functions and the worker write here, in the
     -- statement that writes the charge, and no charge is ever deleted.
     subscription_id bigint,
@@ -603,6 +603,9 @@ CREATE INDEX IF NOT EXISTS events_by_hand ON billing.events (subscription_id) WH
 -- A finding is told once, however often its day is compared.
 CREATE UNIQUE INDEX IF NOT EXISTS events_finding_once
     ON billing.events ((data ->> 'finding')) WHERE type = 'reconcile.finding';
+-- A renewal that was missed is told once, however many workers see it.
+CREATE UNIQUE INDEX IF NOT EXISTS events_missed_once
+    ON billing.events (subscription_id, (data ->> 'period_index')) WHERE type = 'renewal.missed';
 COMMENT ON TABLE billing.events IS
     'The outbox: written in the transaction that makes it true. LISTEN billing_events, then read '
     'rows after the last event_id you handled. Ids may become visible out of order: look back a little.';

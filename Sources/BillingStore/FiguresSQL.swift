@@ -23,9 +23,7 @@ enum FiguresSQL {
              WHERE state <> 'stopped' AND seen_at > now() - interval '30 seconds')
                 AS workers_alive,
             (SELECT count(*) FROM billing.subscriptions
-             WHERE next_charge_at < (SELECT billing.now() - interval '1 hour')
-               AND open_charge_id IS NULL AND held_reason IS NULL
-               AND state IN ('active', 'past_due')) AS missed_renewals,
+             WHERE \(sql: MissedSQL.isMissed)) AS missed_renewals,
             s.max_requests_per_minute, b.requests AS request_budget
         FROM billing.settings AS s CROSS JOIN billing.request_budget AS b
         """

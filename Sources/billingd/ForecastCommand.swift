@@ -1,5 +1,6 @@
 import ArgumentParser
 import BillingStore
+import Dashboard
 import FoundationEssentials
 
 /// The bookkeeper's question: what will come in?
@@ -81,16 +82,5 @@ struct ForecastCommand: AsyncParsableCommand {
     private static func bar(_ eighths: Int) -> String {
         let parts = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
         return String(repeating: "█", count: eighths / 8) + parts[eighths % 8]
-    }
-
-    /// With commas between thousands.
-    static func grouped(_ number: Int64) -> String {
-        var text = ""
-        let digits = Array("\(number.magnitude)")
-        for (place, digit) in digits.enumerated() {
-            if place > 0, (digits.count - place) % 3 == 0 { text += "," }
-            text.append(digit)
-        }
-        return (number < 0 ? "-" : "") + text
     }
 }

@@ -8,6 +8,7 @@ struct Observation: Sendable {
     private let service: ChargingService
     private let store: PostgresStore
     private let figures: Cache<Figures>
+    private let ledger: Cache<PageReport>
     /// How long the loops may stand still before somebody should worry.
     private let patience: Duration
     private let start = ContinuousClock.now
@@ -23,6 +24,9 @@ struct Observation: Sendable {
         figures = Cache(lifetime: .seconds(10), patience: .seconds(3)) {
             try await store.figures()
         }
+        ledger = Cache(lifetime: .seconds(30), patience: .seconds(8)) {
+            try await store.page()
+        }
     }
 
     @concurrent func answer(_ question: Listener.Question) async -> Listener.Reply {
@@ -36,15 +40,33 @@ struct Observation: Sendable {
         case "/metrics":
             return Listener.Reply(
                 contentType: "text/plain; version=0.0.4; charset=utf-8", body: await metrics())
+        case "/":
+            return await page(question.acceptLanguage)
+        case "/style.css":
+            return Page.style
         default:
             return Listener.Reply(
                 status: 404, contentType: "text/plain; charset=utf-8",
-                body: "/livez, /readyz and /metrics are here\n")
+                body: "/, /livez, /readyz and /metrics are here\n")
         }
     }
 
     private func health() -> HealthReply {
         HealthReply(service.health(), patience: patience, uptime: ContinuousClock.now - start)
+    }
+
+    private func page(_ acceptLanguage: String) async -> Listener.Reply {
+        async let figures = figures.read()
+        async let ledger = ledger.read()
+        let page = Page(
+            version: Version.text, health: service.health(), isAlive: health().live,
+            figures: await figures, ledger: await ledger, acceptLanguage: acceptLanguage)
+        do {
+            return try page.reply
+        } catch {
+            return Listener.Reply(
+                status: 500, contentType: "text/plain; charset=utf-8", body: "\(error)\n")
+        }
     }
 
     private func metrics() async -> String {

@@ -50,6 +50,7 @@ struct RunCommand: AsyncParsableCommand {
             services.append(
                 HintListener(database: daemon.database, service: daemon.service, log: log))
         }
+        services.append(MissedRenewalWatch(store: daemon.store, log: log))
         services += [daemon.service, try daemon.reconciliation(provider, log: log)]
         log.notice(
             "started",
