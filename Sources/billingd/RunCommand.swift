@@ -14,7 +14,9 @@ struct RunCommand: AsyncParsableCommand {
         abstract: "Charge what is due, until stopped.",
         discussion: """
             SIGTERM or SIGINT: no new claims, requests in flight end and are recorded, exit 0. A \
-            second signal exits at once; what was in flight is resolved by the next worker.
+            second signal exits at once; what was in flight is resolved by the next worker. SIGHUP \
+            ends it in the same way with exit 75, and the unit starts it anew, with the key and the \
+            settings as they are then.
             """)
 
     @OptionGroup var database: DatabaseOptions
@@ -65,9 +67,11 @@ struct RunCommand: AsyncParsableCommand {
             gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
         configuration.maximumGracefulShutdownDuration = .seconds(110)
         let group = ServiceGroup(configuration: configuration)
-        let hardStop = SecondSignal.arm()
-        defer { hardStop.cancel() }
+        let signals = SecondSignal()
+        let watch = signals.arm(group)
+        defer { watch.cancel() }
         try await group.run()
         await daemon.close()
+        if signals.wantsReload { throw ExitCode(SecondSignal.reload) }
     }
 }

@@ -21,6 +21,9 @@ struct Systemd: Sendable {
     /// The start takes longer than TimeoutStartSec, on purpose.
     func stillStarting() { send("EXTEND_TIMEOUT_USEC=60000000") }
     func stopping() { send("STOPPING=1") }
+    /// The stop goes on for at least this long, even if somebody set TimeoutStopSec= too short for
+    /// the requests in flight. The program ends by itself before that becomes for ever.
+    func stillStopping() { send("EXTEND_TIMEOUT_USEC=15000000") }
     func alive() { send("WATCHDOG=1") }
 
     /// A sentence for `systemctl status`.
@@ -55,13 +58,15 @@ struct SystemdService: Service {
         var isReady = false
         var fed: UInt64 = 0
         var told = ""
+        var minute = LastMinute()
         let rhythm = min(.seconds(1), (systemd.watchdog ?? .seconds(3)) / 3)
         var isStopping = false
         while !Task.isCancelled {
             let health = service.health()
-            if health.state == .stopping, !isStopping {
+            if health.state == .stopping {
+                if !isStopping { systemd.stopping() }
                 isStopping = true
-                systemd.stopping()
+                systemd.stillStopping()
             }
             if health.sinceClaim != nil, !isReady {
                 isReady = true
@@ -71,7 +76,8 @@ struct SystemdService: Service {
                 fed = health.progress
                 systemd.alive()
             }
-            var sentence = Self.sentence(health)
+            minute.add(health.counters, at: .now)
+            var sentence = Self.sentence(health, minute)
             if listener?.trouble != nil {
                 sentence += "; nobody can look: see --listen in the log"
             }
@@ -84,14 +90,48 @@ struct SystemdService: Service {
         }
     }
 
-    private static func sentence(_ health: WorkerHealth) -> String {
-        if let reason = health.reason { return "not charging: \(reason)" }
-        let declined = health.counters.declined.values.reduce(0, +)
+    static func sentence(_ health: WorkerHealth, _ minute: LastMinute) -> String {
+        let counts = """
+            last minute \(minute.paid) paid, \(minute.declined) declined, \(minute.unknown) unknown; \
+            since start \(health.counters.approved) paid, \(health.counters.allDeclined) declined, \
+            \(health.counters.held) held
+            """
+        if health.state == .stopping {
+            return "stopping: \(health.inFlight) in flight are finished and recorded; \(counts)"
+        }
+        if let reason = health.reason {
+            return "not charging: \(reason); \(health.inFlight) in flight; \(counts)"
+        }
         var few = ""
         if case .limited(let most) = health.breaker { few = " (at most \(most) for now)" }
-        return """
-            charging: \(health.inFlight) in flight\(few); since start \(health.counters.approved) paid, \
-            \(declined) declined, \(health.counters.unknown) unknown, \(health.counters.held) held
-            """
+        return "charging: \(health.inFlight) in flight\(few); \(counts)"
+    }
+}
+
+extension WorkerCounters {
+    var allDeclined: UInt64 { declined.values.reduce(0, +) }
+}
+
+/// What was counted in the last sixty seconds, from counters that never fall.
+struct LastMinute {
+    private var samples: [(at: ContinuousClock.Instant, counters: WorkerCounters)] = []
+
+    var paid: UInt64 { difference(\.approved) }
+    var declined: UInt64 { difference(\.allDeclined) }
+    var unknown: UInt64 { difference(\.unknown) }
+
+    mutating func add(_ counters: WorkerCounters, at now: ContinuousClock.Instant) {
+        // One a second at most: 61 of them span a minute.
+        if samples.count > 1, now - samples[samples.count - 2].at < .seconds(1) {
+            samples.removeLast()
+        }
+        samples.append((now, counters))
+        // The newest that is a minute old is what is subtracted; those before it are not needed.
+        while samples.count > 1, now - samples[1].at >= .seconds(60) { samples.removeFirst() }
+    }
+
+    private func difference(_ count: (WorkerCounters) -> UInt64) -> UInt64 {
+        guard let first = samples.first, let last = samples.last else { return 0 }
+        return count(last.counters) - count(first.counters)
     }
 }

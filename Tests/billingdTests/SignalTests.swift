@@ -1,4 +1,6 @@
+import Foundation
 import Glibc
+import Synchronization
 import TestSupport
 import Testing
 
@@ -33,6 +35,44 @@ extension ProcessTests {
             #expect(log.contains("stopped: everything is recorded"))
             try await stage.expectSound(payments: 200)
             #expect(try await stage.count("billing.workers WHERE state <> 'stopped'") == 0)
+        }
+
+        @Test func aHangUpEndsInOrderAndAsksForANewStart() async throws {
+            let stage = try await Stage(latencyMilliseconds: 2_000)
+            let worker = try await inFlight(stage)
+            worker.kill(SIGHUP)
+            #expect(await worker.ended() == 75)
+            #expect(worker.errors.contains("stopped: everything is recorded"))
+            try await stage.expectSound(payments: 200)
+        }
+
+        @Test func anOrderToStopBeatsAHangUp() async throws {
+            let stage = try await Stage(latencyMilliseconds: 2_000)
+            let worker = try await inFlight(stage)
+            worker.kill(SIGHUP)
+            try await eventually("it is stopping") { worker.errors.contains("\"stopping\"") }
+            worker.kill(SIGTERM)
+            #expect(await worker.ended() == 0)
+            try await stage.expectSound(payments: 200)
+        }
+
+        /// What systemd hears, from the start to a stop with requests in flight.
+        @Test func systemdHearsHowItStands() async throws {
+            let stage = try await Stage(latencyMilliseconds: 2_000)
+            try await stage.subscribers(20)
+            let socket = try NotifySocket()
+            let worker = try await stage.worker([], ["NOTIFY_SOCKET": socket.path])
+            try await eventually("20 are in flight") {
+                try socket.read().contains("STATUS=charging: 20 in flight; last minute 0 paid")
+            }
+            worker.kill(SIGTERM)
+            #expect(await worker.ended() == 0)
+            let told = try socket.read()
+            #expect(told.contains("READY=1"))
+            #expect(told.contains("STOPPING=1"))
+            #expect(told.contains("EXTEND_TIMEOUT_USEC=15000000"))
+            #expect(
+                told.contains("STATUS=stopping: 20 in flight are finished and recorded"), "\(told)")
         }
 
         @Test func aSecondSignalEndsAtOnceAndAnotherWorkerResolves() async throws {
@@ -70,6 +110,45 @@ extension ProcessTests {
             let rest = try await stage.billingd(["once"])
             #expect(rest.status == 0)
             try await stage.expectSound(payments: 300)
+        }
+    }
+}
+
+/// The receiving end of sd_notify(3).
+private final class NotifySocket: Sendable {
+    let path: String
+    private let descriptor: Int32
+    private let heard = Mutex("")
+
+    init() throws {
+        path = FileManager.default.temporaryDirectory.path() + "/n-\(UUID().uuidString.prefix(8))"
+        descriptor = socket(
+            AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+        let result = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        try #require(result == 0, "bind: errno \(errno)")
+    }
+
+    deinit {
+        close(descriptor)
+        unlink(path)
+    }
+
+    /// All datagrams so far, one a line.
+    func read() throws -> String {
+        heard.withLock { heard in
+            var buffer = [UInt8](repeating: 0, count: 4_096)
+            while true {
+                let count = recv(descriptor, &buffer, buffer.count, 0)
+                guard count > 0 else { return heard }
+                heard += String(decoding: buffer.prefix(count), as: UTF8.self) + "\n"
+            }
         }
     }
 }
