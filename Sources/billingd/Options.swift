@@ -79,7 +79,9 @@ struct ProviderOptions: ParsableArguments {
         if let directory = Environment.text("CREDENTIALS_DIRECTORY") {
             let path = directory + "/toss-secret-key"
             if FileManager.default.fileExists(atPath: path) {
-                return try SecretKey(parsing: Self.contents(path))
+                let text = try Self.contents(path)
+                // Blank: the unit's stand-in for a file that does not exist.
+                if !text.allSatisfy(\.isWhitespace) { return try SecretKey(parsing: text) }
             }
         }
         if let text = Environment.text("TOSS_SECRET_KEY") {
@@ -96,7 +98,7 @@ struct ProviderOptions: ParsableArguments {
         throw ValidationError(
             """
             there is no secret key: name its file in TOSS_SECRET_KEY_FILE (or --toss-secret-key-file), \
-            or give systemd the credential toss-secret-key.
+            or give systemd the credential toss-secret-key (the unit reads /etc/billingd/toss-secret-key).
             """)
     }
 

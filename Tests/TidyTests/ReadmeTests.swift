@@ -23,7 +23,10 @@ import Testing
         }
     }
 
-    @Test(arguments: ["deploy/quickstart", "deploy/test", "deploy/private-postgres", ".ci/run"])
+    @Test(arguments: [
+        "deploy/quickstart", "deploy/test", "deploy/private-postgres", ".ci/run", "deploy/package",
+        "deploy/test-systemd",
+    ])
     func itsScriptsRunAndParse(_ path: String) async throws {
         #expect(FileManager.default.isExecutableFile(atPath: Checkout.file(path).path()))
         let check = try await ChildProcess.run(

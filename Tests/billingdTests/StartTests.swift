@@ -67,6 +67,15 @@ extension ProcessTests {
                 ["TOSS_SECRET_KEY": nil])
             try await expectRefusal(
                 stage, ["there is no secret key"], ["TOSS_SECRET_KEY": ""])
+            // The unit's stand-in for a credential that nobody put there.
+            let folder = FileManager.default.temporaryDirectory
+                .appending(path: "billingd-test-credentials-\(UUID().uuidString)")
+            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+            defer { try? FileManager.default.removeItem(at: folder) }
+            try Data().write(to: folder.appending(path: "toss-secret-key"))
+            try await expectRefusal(
+                stage, ["there is no secret key", "/etc/billingd/toss-secret-key"],
+                ["TOSS_SECRET_KEY": nil, "CREDENTIALS_DIRECTORY": folder.path()])
             try await expectRefusal(
                 stage, ["/no/such/file cannot be read"],
                 ["TOSS_SECRET_KEY": nil, "TOSS_SECRET_KEY_FILE": "/no/such/file"])
