@@ -27,6 +27,13 @@ package struct PageReport: Sendable {
         package var recovered: Int64
         package var failed: Int64
         package var waiting: Int64
+
+        package init(declines: Int, recovered: Int64, failed: Int64, waiting: Int64) {
+            self.declines = declines
+            self.recovered = recovered
+            self.failed = failed
+            self.waiting = waiting
+        }
     }
 
     /// A charge that waits, or a row that was set aside (without a charge).

@@ -22,6 +22,7 @@ struct Chart {
     private static let height = 180.0
     private static let ground = 150.0
     private static let top = 18.0
+    private static let widest = 64.0
 
     var svg: String {
         let most = max(1, columns.map { $0.parts.reduce(0, +) }.max() ?? 1)
@@ -44,7 +45,9 @@ struct Chart {
             for (part, style) in zip(column.parts, classes) where part > 0 {
                 let tall = max(1, Double(part) / Double(most) * room)
                 from -= tall
-                text += Self.rectangle(style, left + step * 0.12, from, step * 0.76, tall)
+                // Of a few columns none is a wall.
+                let wide = min(Self.widest, step * 0.76)
+                text += Self.rectangle(style, left + (step - wide) / 2, from, wide, tall)
             }
             if column.showsLabel {
                 text += """

@@ -83,7 +83,12 @@ struct PageCharts {
         let words = (
             say("회수", "recovered"), say("실패", "failed"), say("대기", "waiting")
         )
-        let columns = rungs.map { rung in
+        // A step on which nothing stands is a gap, not left out.
+        let steps = (1...max(1, rungs.last?.declines ?? 1)).map { step in
+            rungs.first { $0.declines == step }
+                ?? PageReport.Rung(declines: step, recovered: 0, failed: 0, waiting: 0)
+        }
+        let columns = steps.map { rung in
             Chart.Column(
                 label: "\(rung.declines)", showsLabel: true,
                 parts: [rung.recovered, rung.failed, rung.waiting],

@@ -79,14 +79,15 @@ enum PageTemplate {
         .good { color: var(--good); }
         .bad, .trouble { color: var(--bad); }
         .warn { color: var(--warn); }
-        .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .6rem; }
+        .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .6rem; }
         .tile { background: var(--soft); border-radius: .5rem; padding: .6rem .8rem; }
-        .tile b { display: block; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
+        .tile b { display: block; font-size: 1.15rem; overflow-wrap: normal; font-variant-numeric: tabular-nums; }
         .tile span { color: var(--quiet); font-size: .85rem; }
-        .chart { width: 100%; height: auto; display: block; }
+        .chart { width: 100%; height: auto; display: block; overflow: visible; }
         .axis { stroke: var(--line); }
         .scale, .label { fill: var(--quiet); font-size: 13px; }
         .label { text-anchor: middle; }
+        @media (max-width: 40rem) { .scale, .label { font-size: 20px; } }
         .hit { fill: transparent; }
         .one { fill: var(--bar); background: var(--bar); }
         .two { fill: var(--bar2); background: var(--bar2); }

@@ -30,11 +30,11 @@ import Testing
         // From 150 up to 18: 132 for the largest.
         #expect(
             svg.contains(
-                "<rect class=\"one\" x=\"28.8\" y=\"18.0\" width=\"182.4\" height=\"132.0\"/>"))
+                "<rect class=\"one\" x=\"88.0\" y=\"18.0\" width=\"64.0\" height=\"132.0\"/>"))
         #expect(
-            svg.contains("class=\"one\" x=\"268.8\" y=\"117.0\" width=\"182.4\" height=\"33.0\""))
+            svg.contains("class=\"one\" x=\"328.0\" y=\"117.0\" width=\"64.0\" height=\"33.0\""))
         #expect(
-            svg.contains("class=\"two\" x=\"268.8\" y=\"84.0\" width=\"182.4\" height=\"33.0\""))
+            svg.contains("class=\"two\" x=\"328.0\" y=\"84.0\" width=\"64.0\" height=\"33.0\""))
         #expect(
             svg.contains("&lt;a&gt;") && svg.contains("a &amp; b") && svg.contains("&quot;c&quot;"))
         #expect(!svg.contains("<a>") && svg.components(of: "<g>") == 3)

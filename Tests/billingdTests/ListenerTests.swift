@@ -162,9 +162,11 @@ extension ProcessTests {
             #expect(await worker.ended() == 0)
         }
 
-        /// An alert over a name that is not there never fires.
-        @Test func whatAlertsAskForIsThere() async throws {
+        /// An alert over a name that is not there never fires, and a panel stays empty.
+        @Test func whatAlertsAndPanelsAskForIsThere() async throws {
             let stage = try await Stage()
+            try await stage.database.run(
+                "UPDATE billing.settings SET max_requests_per_minute = 60000", as: .admin)
             try await stage.subscribers(1)
             let worker = try await stage.worker([], open)
             let looker = try await Looker(worker)
@@ -174,7 +176,7 @@ extension ProcessTests {
                 names = Set(try looker.metrics().keys.map { String($0.prefix { $0 != "{" }) })
                 return names.contains("billingd_due")
             }
-            for file in ["deploy/prometheus/billingd.rules.yml"] {
+            for file in ["deploy/prometheus/billingd.rules.yml", "deploy/grafana/billingd.json"] {
                 let asked = try Checkout.text(file).matches(of: /\bbillingd_[a-z_]+/).map {
                     String($0.output)
                 }

@@ -12,6 +12,8 @@ struct Looker {
         var body: String
     }
 
+    init(port: UInt16) { self.port = port }
+
     /// Finds the port of a worker that was started with port 0.
     init(_ worker: ChildProcess) async throws {
         var found: UInt16?
