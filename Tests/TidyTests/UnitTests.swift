@@ -45,7 +45,7 @@ import Testing
     @Test func theStatusesAreTheProgramsOwn() throws {
         let text = try Checkout.text(Self.unit)
         #expect(text.contains("\nRestartForceExitStatus=75 SIGHUP\n"))
-        #expect(text.contains("\nExecReload=/bin/kill -HUP $MAINPID\n"))
+        #expect(text.contains("\nExecReload=/bin/sh -c 'kill -HUP $MAINPID'\n"))
         #expect(text.contains("\nRestartPreventExitStatus=64\n"))
         let signals = try Checkout.text("Sources/billingd/SecondSignal.swift")
         #expect(signals.contains("reload: Int32 = 75"))
