@@ -116,9 +116,8 @@ import Glibc
     private var names: [String: String] = [:]
     private var parses = 0
 
-    /// Whether the server has to parse a statement that is planned once: ``sendPrepare(_:)``.
+    /// Whether the server has to parse it first: ``sendPrepare(_:)``. Of a handful, at most 64.
     func needsPrepare(_ query: PostgresQuery) -> Bool {
-        // The daemon has a handful of such statements; a limit all the same.
         query.isPrepared && preparesStatements && names[query.text] == nil && names.count < 64
     }
 
@@ -135,7 +134,6 @@ import Glibc
         return name
     }
 
-    /// The server has parsed it under this name.
     func isPrepared(_ query: PostgresQuery, as name: String) { names[query.text] = name }
 
     /// Sends one statement with parameters (extended protocol).
@@ -368,11 +366,6 @@ extension PostgresConnection {
         _ = unsafe PQcancel(cancel, &buffer, 256)
         answered.raise()
     }
-}
-
-/// Where the notice receiver leaves what it heard; the receiver runs on the connection's thread.
-private final class NoticeBox {
-    var lastState: String?
 }
 
 /// A descriptor that can be signalled from any thread to end a wait (eventfd(2)).

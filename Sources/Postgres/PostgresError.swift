@@ -78,3 +78,8 @@ package struct PostgresError: Error, Sendable, CustomStringConvertible,
             + (table.map { "; table: \($0)" } ?? "") + (column.map { "; column: \($0)" } ?? "")
     }
 }
+
+/// Where the notice receiver leaves what it heard; the receiver runs on the connection's thread.
+final class NoticeBox {
+    var lastState: String?
+}

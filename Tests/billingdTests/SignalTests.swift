@@ -71,8 +71,9 @@ extension ProcessTests {
             #expect(told.contains("READY=1"))
             #expect(told.contains("STOPPING=1"))
             #expect(told.contains("EXTEND_TIMEOUT_USEC=15000000"))
-            #expect(
-                told.contains("STATUS=stopping: 20 in flight are finished and recorded"), "\(told)")
+            // How many are left when it is told is a matter of moments.
+            #expect(told.contains("STATUS=stopping: "), "\(told)")
+            #expect(told.contains(" in flight are finished and recorded; last minute"), "\(told)")
         }
 
         @Test func aSecondSignalEndsAtOnceAndAnotherWorkerResolves() async throws {
