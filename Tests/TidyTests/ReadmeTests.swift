@@ -25,13 +25,25 @@ import Testing
 
     @Test(arguments: [
         "deploy/quickstart", "deploy/test", "deploy/private-postgres", ".ci/run", "deploy/package",
-        "deploy/test-systemd",
+        "deploy/test-systemd", "deploy/bench",
     ])
     func itsScriptsRunAndParse(_ path: String) async throws {
         #expect(FileManager.default.isExecutableFile(atPath: Checkout.file(path).path()))
         let check = try await ChildProcess.run(
             URL(filePath: "/bin/bash"), ["-n", Checkout.file(path).path()])
         #expect(check.status == 0, "\(check.errors)")
+    }
+
+    /// Whoever is woken by an alert finds what to do, in either language.
+    @Test(arguments: ["deploy/README.md", "deploy/README.ko.md"])
+    func everyAlertHasARunbook(_ guide: String) throws {
+        let alerts = try Self.matches(
+            #"alert: (Billingd[A-Za-z]+)"#,
+            in: try Checkout.text("deploy/prometheus/billingd.rules.yml"))
+        #expect(alerts.count >= 20)
+        #expect(
+            try Self.matches(#"(?m)^\| (Billingd[A-Za-z]+) \|"#, in: try Checkout.text(guide))
+                == alerts)
     }
 
     @Test func itsCommandsExist() async throws {
