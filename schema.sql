@@ -931,7 +931,7 @@ BEGIN
             THEN 'the one before it was refused less than 2 x late_bound ago'
         END AS reason
     INTO wrong
-    FROM fresh AS n CROSS JOIN billing.settings AS t
+    FROM fresh AS n LEFT JOIN billing.settings AS t ON true
     LEFT JOIN billing.charges AS c ON c.charge_id = n.charge_id
     LEFT JOIN billing.attempts AS p
         ON n.attempt_no > 1 AND p.charge_id = n.charge_id AND p.attempt_no = n.attempt_no - 1

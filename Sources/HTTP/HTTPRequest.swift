@@ -39,8 +39,7 @@ package struct HTTPResponse: Sendable {
     package let duration: Duration
     private let head: Head
 
-    /// Lines as they came are read when somebody asks, and few do: to make texts of all of them took
-    /// 19 µs an answer.
+    /// Lines as they came are read when somebody asks, and few do.
     private enum Head: Sendable {
         case lines([UInt8])
         case fields([(name: String, value: String)])

@@ -118,7 +118,7 @@ enum LibCurl {
 
 /// An easy handle and the one request that it carries at a time. It is made for POSTs or for GETs, and
 /// its options are set once: what changes from request to request is the URL, the headers, the
-/// size of the body and the timeout, and those are set for each (22 options less: 3 µs a request).
+/// size of the body and the timeout, and those are set for each.
 @safe final class CurlEasy {
     let handle: UnsafeMutableRawPointer
     let isPost: Bool

@@ -1,7 +1,7 @@
 /// Reads JSON as the provider writes it: members in any order, texts without escapes, whole numbers.
 ///
-/// Whatever else there may be is ``Odd`` and for JSONDecoder to judge. So this reader is faster (a
-/// payment in 3 µs instead of 18) but never of another opinion: ReplyAgreementTests hold it to that.
+/// Whatever else there may be is ``Odd`` and for JSONDecoder to judge. So this reader is faster
+/// but never of another opinion: ReplyAgreementTests hold it to that.
 struct PlainJSON {
     /// Not what is read here; it may be good JSON all the same.
     struct Odd: Error {}

@@ -4,7 +4,7 @@ import Logging
 /// One event a line, with ids and codes; no key, no URL, no text of a request or of the provider.
 extension Logger {
     func log(_ transition: Transition, of work: Work, took: Duration) {
-        // Nobody reads of an ordinary approval, and its line took 6 µs to compose.
+        // Nobody reads of an ordinary approval: its line need not be composed.
         if logLevel > .debug, transition.isOrdinaryApproval { return }
         var metadata = work.metadata
         metadata["duration_ms"] = "\(Int64(took / .milliseconds(1)))"
