@@ -112,7 +112,9 @@ extension Transition.AttemptChange {
 
 /// Foreign text for one log line: no line breaks or control characters, at most 200 characters.
 func singleLine(_ text: String) -> String {
-    String(
+    // Nearly every code and reason is short and plain already.
+    if text.utf8.count <= 200, text.utf8.allSatisfy({ 32...126 ~= $0 }) { return text }
+    return String(
         text.prefix(200).map { character in
             character.unicodeScalars.allSatisfy { $0.value >= 32 && $0.value != 127 }
                 ? character : " "

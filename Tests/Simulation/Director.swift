@@ -193,7 +193,7 @@ final class Director: @unchecked Sendable {
         }
         // What waits for the next day's won waits for hours.
         let longest =
-            database.ledger.limits.wonPerDay == nil ? Duration.seconds(120) : .seconds(7_200)
+            database.ledger.limits.wonPerDay == nil ? Duration.seconds(900) : .seconds(21_600)
         pumpWait = min(pumpWait * 2, longest)
         setPump(world.now + Int64(pumpWait / .microseconds(1)))
     }

@@ -77,7 +77,8 @@ struct Swarm {
         workers = 1 + dice.below(3)
         weekly = dice.happens(0.3)
         days = 31 + dice.below(weekly ? 4 : 40)
-        if dice.happens(0.02) { days = 100 + dice.below(300) }
+        // Long histories: one takes as many steps as 20 others.
+        if dice.happens(0.013) { days = 100 + dice.below(300) }
         maxInFlight = 1 + dice.below(4)
         maxClaim = 1 + dice.below(4)
         flushes = dice.happens(0.3)
