@@ -3,6 +3,11 @@
 
 #include <curl/curl.h>
 
+/* Without CURLOPT_PREREQFUNCTION a POST could not be kept from leaving twice. */
+#if LIBCURL_VERSION_NUM < 0x075000
+#error "libcurl 7.80 or later is needed"
+#endif
+
 /* curl_easy_setopt, curl_easy_getinfo and curl_multi_setopt are variadic, which Swift cannot call:
    one typed wrapper for each kind of argument. */
 static inline CURLcode billingd_curl_set_long(CURL *easy, CURLoption option, long value) {
@@ -13,9 +18,6 @@ static inline CURLcode billingd_curl_set_text(CURL *easy, CURLoption option, con
 }
 static inline CURLcode billingd_curl_set_list(CURL *easy, CURLoption option,
                                               struct curl_slist *value) {
-    return curl_easy_setopt(easy, option, value);
-}
-static inline CURLcode billingd_curl_set_size(CURL *easy, CURLoption option, curl_off_t value) {
     return curl_easy_setopt(easy, option, value);
 }
 /* CURLOPT_PROTOCOLS_STR came with 7.85 and replaced a bit mask; QUICK_EXIT came with 7.87. */
@@ -41,10 +43,18 @@ static inline CURLcode billingd_curl_set_callback(CURL *easy, CURLoption functio
     CURLcode result = curl_easy_setopt(easy, function, callback);
     return result != CURLE_OK ? result : curl_easy_setopt(easy, data, context);
 }
-static inline CURLcode billingd_curl_get_long(CURL *easy, CURLINFO info, long *value) {
-    return curl_easy_getinfo(easy, info, value);
+/* Called when a connection is there, before anything of the request leaves; 0: go on, 1: do not. */
+static inline CURLcode billingd_curl_set_before_request(CURL *easy, curl_prereq_callback callback,
+                                                        void *context) {
+    CURLcode result = curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, callback);
+    return result != CURLE_OK ? result : curl_easy_setopt(easy, CURLOPT_PREREQDATA, context);
 }
-static inline CURLcode billingd_curl_get_size(CURL *easy, CURLINFO info, curl_off_t *value) {
+/* The body of a POST, copied. */
+static inline CURLcode billingd_curl_set_body(CURL *easy, const void *bytes, curl_off_t count) {
+    CURLcode result = curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, count);
+    return result != CURLE_OK ? result : curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, bytes ? bytes : "");
+}
+static inline CURLcode billingd_curl_get_long(CURL *easy, CURLINFO info, long *value) {
     return curl_easy_getinfo(easy, info, value);
 }
 /* What was stored with CURLOPT_PRIVATE. */

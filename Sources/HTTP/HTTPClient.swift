@@ -1,7 +1,7 @@
 /// An HTTP/1.1 client on libcurl: thousands of requests in flight on one thread.
 ///
-/// A POST leaves once: its body goes by a read callback without rewind, so that libcurl's silent
-/// re-send on a reused connection that dies becomes an error (65) that means "may have left". No
+/// A POST leaves once: a callback before each send refuses the second, so that libcurl's silent
+/// re-send on a reused connection that dies becomes an error (42) that means "may have left". No
 /// redirects, no proxy from the environment, no cookies, no compression, TLS verified.
 package struct HTTPClient: Sendable {
     package struct Configuration: Sendable {

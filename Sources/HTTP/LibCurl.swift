@@ -132,7 +132,8 @@ enum LibCurl {
     /// Lines of this request alone; the last one goes on with `common`.
     private var own: UnsafeMutablePointer<curl_slist>?
     private var lastOwn: UnsafeMutablePointer<curl_slist>?
-    private var sent = 0
+    /// Connections on which libcurl began to send it.
+    private var starts = 0
     private var body: [UInt8] = []
     private var head: [UInt8] = []
     private var isTooLarge = false
@@ -177,7 +178,7 @@ enum LibCurl {
         set(CURLOPT_MAXAGE_CONN, milliseconds(configuration.maximumConnectionAge) / 1_000)
         // An answer has 2 KiB. libcurl's own 16 KiB for each in flight would be most of the memory.
         set(CURLOPT_BUFFERSIZE, 4_096)
-        // A body has 200 bytes; this is the least that libcurl takes, and 64 KiB its default.
+        // With TLS each in flight has one: the least that libcurl takes, instead of 64 KiB.
         set(CURLOPT_UPLOAD_BUFFERSIZE, 16_384)
         if let file = configuration.caFile {
             set(CURLOPT_CAINFO, file)
@@ -203,15 +204,14 @@ enum LibCurl {
 
     private func setCallbacks() -> Bool {
         let context = unsafe Unmanaged.passUnretained(self).toOpaque()
-        // No seek and no ioctl callback: libcurl cannot rewind the body, so it cannot send it again.
-        let read = unsafe billingd_curl_set_callback(
-            handle, CURLOPT_READFUNCTION,
-            { bytes, size, count, context in
-                guard let bytes = unsafe bytes, let context = unsafe context else { return 0 }
+        // Each connection that libcurl would send it on asks here first.
+        let start = unsafe billingd_curl_set_before_request(
+            handle,
+            { context, _, _, _, _ in
+                guard let context = unsafe context else { return 1 }
                 let easy = unsafe Unmanaged<CurlEasy>.fromOpaque(context).takeUnretainedValue()
-                return unsafe easy.read(
-                    into: UnsafeMutableRawBufferPointer(start: bytes, count: size * count))
-            }, CURLOPT_READDATA, context)
+                return easy.mayStart() ? 0 : 1
+            }, context)
         let write = unsafe billingd_curl_set_callback(
             handle, CURLOPT_WRITEFUNCTION,
             { bytes, size, count, context in
@@ -228,7 +228,7 @@ enum LibCurl {
                 return unsafe easy.take(
                     header: UnsafeRawBufferPointer(start: bytes, count: size * count))
             }, CURLOPT_HEADERDATA, context)
-        return unsafe read == CURLE_OK && write == CURLE_OK && header == CURLE_OK
+        return unsafe start == CURLE_OK && write == CURLE_OK && header == CURLE_OK
             && billingd_curl_set_private(handle, context) == CURLE_OK
     }
 
@@ -247,7 +247,7 @@ enum LibCurl {
     func load(_ submission: CurlLoop.Submission) -> Bool {
         let request = submission.request
         self.submission = submission
-        sent = 0
+        starts = 0
         isTooLarge = false
         // The lines of an ordinary answer; grown line by line it was allocated five times.
         head.reserveCapacity(512)
@@ -258,14 +258,11 @@ enum LibCurl {
         switch request.method {
         case .get: return !isPost
         case .post(let bytes):
-            // Without a body there is nothing to rewind: libcurl would send it again.
-            if bytes.isEmpty {
-                isReusable = false
-                guard set(CURLOPT_FRESH_CONNECT, 1) else { return false }
-            }
             return unsafe isPost
-                && billingd_curl_set_size(
-                    handle, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(bytes.count)) == CURLE_OK
+                && bytes.withUnsafeBytes { bytes in
+                    unsafe billingd_curl_set_body(
+                        handle, bytes.baseAddress, curl_off_t(bytes.count)) == CURLE_OK
+                }
         }
     }
 
@@ -312,12 +309,10 @@ enum LibCurl {
     func result(_ code: CURLcode) -> Result<HTTPResponse, HTTPError> {
         let duration = submission.map { ContinuousClock.now - $0.began } ?? .zero
         guard code == CURLE_OK else {
-            var pretransfer: curl_off_t = 0
-            unsafe billingd_curl_get_size(handle, CURLINFO_PRETRANSFER_TIME_T, &pretransfer)
             return .failure(
                 HTTPError(
-                    kind: isTooLarge ? .tooLarge : Self.kind(code), curlCode: Int32(code.rawValue),
-                    mayHaveLeft: pretransfer != 0, duration: duration))
+                    kind: isTooLarge ? .tooLarge : starts > 1 ? .resendRefused : Self.kind(code),
+                    curlCode: Int32(code.rawValue), mayHaveLeft: starts > 0, duration: duration))
         }
         var status = 0
         unsafe billingd_curl_get_long(handle, CURLINFO_RESPONSE_CODE, &status)
@@ -333,17 +328,17 @@ enum LibCurl {
         let isCleared =
             unsafe billingd_curl_set_text(handle, CURLOPT_URL, nil) == CURLE_OK
             && billingd_curl_set_list(handle, CURLOPT_HTTPHEADER, nil) == CURLE_OK
+            && billingd_curl_set_body(handle, nil, 0) == CURLE_OK
         if !isCleared { isReusable = false }
         freeOwn()
         return done
     }
 
-    private func read(into buffer: UnsafeMutableRawBufferPointer) -> Int {
-        guard case .post(let bytes) = submission?.request.method else { return 0 }
-        let piece = bytes[sent...].prefix(buffer.count)
-        unsafe buffer.copyBytes(from: piece)
-        sent += piece.count
-        return piece.count
+    /// libcurl sends a request again when the reused connection that it was sent on dies without an
+    /// answer. A GET may; a POST may have moved money.
+    private func mayStart() -> Bool {
+        starts += 1
+        return !isPost || starts == 1
     }
 
     /// Fewer bytes taken than offered makes libcurl end the transfer.
@@ -373,7 +368,6 @@ enum LibCurl {
             CURLE_SSL_CACERT_BADFILE:
             .tls
         case CURLE_OPERATION_TIMEDOUT: .timeout
-        case CURLE_SEND_FAIL_REWIND: .resendRefused
         case CURLE_GOT_NOTHING, CURLE_RECV_ERROR, CURLE_SEND_ERROR, CURLE_PARTIAL_FILE: .reset
         case CURLE_UNSUPPORTED_PROTOCOL, CURLE_URL_MALFORMAT: .invalid
         default: .other
