@@ -445,7 +445,7 @@ CREATE TABLE IF NOT EXISTS billing.charges (
         CHECK (state IN ('open', 'paid', 'failed', 'skipped', 'held', 'refunded')),
     reason text,
     paid_at timestamptz,
-    payment_key text CONSTRAINT charges_payment_key_unique UNIQUE,
+    payment_key text,
     receipt_url text,
     card jsonb,
     refunded_amount bigint,
@@ -466,6 +466,9 @@ CREATE TABLE IF NOT EXISTS billing.charges (
 ) WITH (fillfactor = 85);
 CREATE UNIQUE INDEX IF NOT EXISTS charges_one_open
     ON billing.charges (subscription_id) WHERE state = 'open';
+-- Partial: a charge that is opened has none yet and writes nothing here.
+CREATE UNIQUE INDEX IF NOT EXISTS charges_payment_key_unique
+    ON billing.charges (payment_key) WHERE payment_key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS charges_held ON billing.charges (charge_id) WHERE state = 'held';
 CREATE INDEX IF NOT EXISTS charges_paid_at ON billing.charges (paid_at) WHERE paid_at IS NOT NULL;
 
@@ -618,8 +621,12 @@ COMMENT ON COLUMN billing.events.data IS 'Amount, code, reason and the like.';
 CREATE OR REPLACE FUNCTION billing.announce_events() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$ BEGIN PERFORM pg_notify('billing_events', ''); RETURN NULL; END $$;
+-- A transaction that notifies holds a lock of the whole server from before its flush to after it, so
+-- that the records of several workers would be written one after another: up to 81 ms of waiting. A
+-- worker notifies in a transaction of its own right after, which has nothing to flush.
 CREATE OR REPLACE TRIGGER events_announce AFTER INSERT ON billing.events
-    FOR EACH STATEMENT EXECUTE FUNCTION billing.announce_events();
+    FOR EACH STATEMENT WHEN (current_setting('billing.announces', true) IS DISTINCT FROM 'later')
+    EXECUTE FUNCTION billing.announce_events();
 
 CREATE TABLE IF NOT EXISTS billing.workers (
     worker_id text PRIMARY KEY,
@@ -845,7 +852,8 @@ BEGIN
     WHERE n.state IN ('paid', 'failed', 'skipped', 'refunded') AND n.amount > 0
       AND (last.state = 'open'
            OR n.state IN ('failed', 'skipped')
-              AND last.finished_at + (SELECT gap FROM billing.settings) > billing.now())
+              -- Each in a sub-select, so that it is read once at most, not for every row: 5 us a charge.
+              AND last.finished_at + (SELECT gap FROM billing.settings) > (SELECT billing.now()))
     ORDER BY n.charge_id LIMIT 1;
     IF wrong.state = 'open' THEN
         RAISE EXCEPTION 'charge % may not end while attempt % is open', wrong.charge_id,
@@ -1384,6 +1392,9 @@ COMMENT ON FUNCTION billing.forecast(timestamptz) IS
 CREATE OR REPLACE FUNCTION billing.audit()
     RETURNS TABLE (promise text, subscription_id bigint, charge_id bigint, detail text)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    -- Without statistics the planner takes the ledger for empty, right after a first large run: nested
+    -- loops over 60,000 charges took 104 s instead of 0.2.
+    SET enable_nestloop = off
     AS $$
     SELECT 'one payment a period', c.subscription_id, c.charge_id,
            'attempt ' || a.attempt_no || ' was paid, too: ' || a.contradiction

@@ -164,8 +164,9 @@ enum ClaimSQL {
         CROSS JOIN (SELECT billing.now() AS clock OFFSET 0) AS b
         JOIN billing.plans AS p USING (plan_id)
         CROSS JOIN LATERAL (
+            -- OFFSET 0: a column to what uses it, or billing.period_start() would not be inlined.
             SELECT coalesce(p.time_zone, (SELECT t.time_zone FROM billing.settings AS t))
-                AS time_zone) AS z
+                AS time_zone OFFSET 0) AS z
         CROSS JOIN LATERAL (
             -- A plan of another cycle: its periods are counted from the next one's start.
             SELECT

@@ -83,7 +83,9 @@ enum RecordSQL {
                    -- Not joined: without statistics the one row of settings counts as 220.
                    (SELECT gap FROM billing.settings) AS gap
             FROM input AS i
-            CROSS JOIN (SELECT billing.now() AS clock OFFSET 0) AS b
+            -- The trigger events_announce leaves the announcing to ``announce``.
+            CROSS JOIN (SELECT billing.now() AS clock,
+                               set_config('billing.announces', 'later', true) OFFSET 0) AS b
             LEFT JOIN billing.subscriptions AS s ON s.subscription_id = i.subscription_id
             LEFT JOIN billing.plans AS p ON p.plan_id = s.plan_id
             -- After a failover that lost rows their ids are issued again: news finds its own charge,
@@ -285,14 +287,22 @@ enum RecordSQL {
                    OR e.verdict = 'contradiction' AND e.open_charge = e.charge_id)
         ), told AS (
             INSERT INTO billing.events (occurred_at, type, subscription_id, charge_id, data)
-            SELECT e.clock, v.type, e.subscription_id, e.charge_id, jsonb_strip_nulls(jsonb_build_object(
-                'period_index', e.charge_period, 'amount', e.won, 'code', e.code,
-                'attempt_no', e.attempt_no, 'payment_key', e.payment_key,
-                'reason', CASE WHEN e.verdict = 'contradiction' THEN 'contradiction'
-                               ELSE e.reason END,
-                'refunded_amount', e.refunded_amount,
-                'next_charge_at', CASE WHEN v.type IN ('charge.declined', 'subscription.past_due')
-                                       THEN e.next_charge_at END))
+            SELECT e.clock, v.type, e.subscription_id, e.charge_id, CASE
+                -- Of an ordinary approval: the same, without the nulls to be stripped, at half the cost.
+                WHEN e.attempt_kind = 'approved' AND e.verdict = 'applied'
+                    AND num_nulls(e.code, e.reason, e.refunded_amount) = 3
+                THEN jsonb_build_object(
+                    'period_index', e.charge_period, 'amount', e.won,
+                    'attempt_no', e.attempt_no, 'payment_key', e.payment_key)
+                ELSE jsonb_strip_nulls(jsonb_build_object(
+                    'period_index', e.charge_period, 'amount', e.won, 'code', e.code,
+                    'attempt_no', e.attempt_no, 'payment_key', e.payment_key,
+                    'reason', CASE WHEN e.verdict = 'contradiction' THEN 'contradiction'
+                                   ELSE e.reason END,
+                    'refunded_amount', e.refunded_amount,
+                    'next_charge_at', CASE
+                        WHEN v.type IN ('charge.declined', 'subscription.past_due')
+                        THEN e.next_charge_at END)) END
             FROM planned AS e
             CROSS JOIN LATERAL (VALUES
                 (1, CASE WHEN e.attempt_becomes = 'declined' THEN 'charge.declined' END),
@@ -311,4 +321,7 @@ enum RecordSQL {
         ORDER BY ord
         """
     }
+
+    /// Once the events of a record are committed: a transaction of its own, with nothing to flush.
+    static let announce = "NOTIFY billing_events"
 }

@@ -27,12 +27,24 @@ extension PostgresStore {
 
     private func recordOnce(_ transitions: [Transition]) async throws -> [Verdict] {
         let worker = identity.worker
-        return try await records.withConnection { connection in
-            try connection.transaction(byIndex: true) { connection in
-                let ids = transitions.map(\.subscription.value).sorted()
-                _ = try connection.query(RecordSQL.lock(ids).prepared)
-                return try Self.apply(transitions, worker, connection)
+        return try await written { connection in
+            let ids = transitions.map(\.subscription.value).sorted()
+            _ = try connection.query(RecordSQL.lock(ids).prepared)
+            return try Self.apply(transitions, worker, connection)
+        }
+    }
+
+    private func written(
+        _ body: @escaping @Sendable (isolated PostgresConnection) throws -> [Verdict]
+    ) async throws -> [Verdict] {
+        try await records.withConnection { connection in
+            let verdicts = try connection.transaction(byIndex: true, body)
+            // Those who listen look for what they missed from time to time, too: a connection that
+            // is lost here takes nothing of what is written with it.
+            if verdicts.contains(where: { $0 == .applied || $0 == .contradiction }) {
+                _ = try? connection.execute(script: RecordSQL.announce, deadline: .seconds(2))
             }
+            return verdicts
         }
     }
 
@@ -41,14 +53,12 @@ extension PostgresStore {
     private func recordFree(_ transitions: [Transition]) async throws(StoreError) -> [Verdict] {
         let worker = identity.worker
         do {
-            return try await records.withConnection { connection in
-                try connection.transaction(byIndex: true) { connection in
-                    let busy = try Self.lockFree(transitions, connection)
-                    let free = transitions.filter { !busy.contains($0.subscription) }
-                    var verdicts = try Self.apply(free, worker, connection)[...]
-                    return transitions.map {
-                        busy.contains($0.subscription) ? .busy : verdicts.removeFirst()
-                    }
+            return try await written { connection in
+                let busy = try Self.lockFree(transitions, connection)
+                let free = transitions.filter { !busy.contains($0.subscription) }
+                var verdicts = try Self.apply(free, worker, connection)[...]
+                return transitions.map {
+                    busy.contains($0.subscription) ? .busy : verdicts.removeFirst()
                 }
             }
         } catch {

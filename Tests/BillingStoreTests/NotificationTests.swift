@@ -9,10 +9,16 @@ import Testing
     private func heard(
         _ channel: String, by script: String, as role: TemporaryPostgres.Role = .web, in shop: Shop
     ) async throws -> [String] {
-        let listener = try await shop.database.connect(as: .worker)
+        try await heard(channel, in: shop.database) { try await shop.run(script, as: role) }
+    }
+
+    private func heard(
+        _ channel: String, in database: TestDatabase, by action: () async throws -> Void
+    ) async throws -> [String] {
+        let listener = try await database.connect(as: .worker)
         try await listener.listen(channel)
-        try await shop.run(script, as: role)
-        try await shop.run("NOTIFY \(channel), 'probe'")
+        try await action()
+        try await database.run("NOTIFY \(channel), 'probe'")
         var payloads: [String] = []
         while let heard = try await listener.notification(timeout: .seconds(30)) {
             #expect(heard.channel == channel)
@@ -82,5 +88,27 @@ import Testing
         #expect(
             try await heard("billing_events", by: "BEGIN; \(one); ROLLBACK", as: .worker, in: shop)
                 == [])
+    }
+
+    /// In the record's own transaction it would hold the server's lock of all who notify while that
+    /// waits for the disk.
+    @Test func aRecordIsAnnouncedRightAfterItsTransaction() async throws {
+        let stage = try await StoreStage()
+        try await stage.subscribe()
+        let approved = try await stage.work().approved()
+        let fromWithin = """
+            BEGIN; SELECT set_config('billing.announces', 'later', true);
+            INSERT INTO billing.events (type) VALUES ('charge.paid'); COMMIT
+            """
+        #expect(
+            try await heard("billing_events", in: stage.database) {
+                try await stage.database.run(fromWithin, as: .worker)
+            } == [])
+        #expect(
+            try await heard("billing_events", in: stage.database) {
+                try await stage.record(approved)
+            } == [""])
+        let setting = "SELECT coalesce(current_setting('billing.announces', true), '')"
+        #expect(try await stage.value(setting) == "")
     }
 }

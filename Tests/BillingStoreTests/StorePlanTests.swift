@@ -126,7 +126,7 @@ extension StoreTests {
             let stage = try await ledger()
             let worker = try await stage.database.connect(as: .worker)
             for size in [1, 50, 500] {
-                let plans = try await worker.transaction { connection in
+                let plans = try await worker.transaction(byIndex: true) { connection in
                     let ids = try connection.query(ClaimSQL.lock(limit: size))
                         .map { try $0.int64("subscription_id") }
                     let read = ClaimSQL.read(ids)
@@ -168,7 +168,7 @@ extension StoreTests {
                 ANALYZE billing.attempts
                 """)
             let worker = try await stage.database.connect(as: .worker)
-            let plan = try await worker.transaction { connection in
+            let plan = try await worker.transaction(byIndex: true) { connection in
                 let ids = try connection.query(ClaimSQL.lock(limit: 500))
                     .map { try $0.int64("subscription_id") }
                 return try self.explain(ClaimSQL.read(ids), connection, "ANALYZE, COSTS OFF")
@@ -197,7 +197,9 @@ extension StoreTests {
             for size in [1, 50, 500] {
                 let apply = RecordSQL.apply(
                     RecordRows(Array(approvals[..<size])), worker: "worker-1")
-                let plan = try await worker.transaction { try self.explain(apply, $0) }
+                let plan = try await worker.transaction(byIndex: true) {
+                    try self.explain(apply, $0)
+                }
                 expectIndexes(plan, size)
             }
             await worker.close()

@@ -58,10 +58,11 @@ final class Gate: @unchecked Sendable {
     }
 
     /// Where two sessions can get into each other's way: after the lock, before the write and before
-    /// COMMIT. BEGIN, the permission and the lock itself, and the look for the next date, go on.
+    /// COMMIT. BEGIN, the permission and the lock itself, the look for the next date, and
+    /// the announcement, go on.
     static let changesSomething: @Sendable (String) -> Bool = { text in
         let goesOn = [
-            "BEGIN", "ROLLBACK", "SELECT billing.", "UPDATE billing.subscriptions SET",
+            "BEGIN", "ROLLBACK", "NOTIFY", "SELECT billing.", "UPDATE billing.subscriptions SET",
             "UPDATE billing.billing_keys SET", "UPDATE billing.plans SET",
         ].contains { text.hasPrefix($0) }
         return !goesOn
