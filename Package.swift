@@ -104,7 +104,11 @@ let package = Package(
             name: "billing-chaos", dependencies: ["Postgres", "TestSupport", arguments],
             path: "Tests/Chaos", exclude: ["check"], swiftSettings: testSettings),
         .executableTarget(
-            name: "billing-bench", dependencies: ["CEpoll", "Postgres", "TestSupport", arguments],
+            name: "billing-bench",
+            dependencies: [
+                "Billing", "BillingStore", "CCurl", "CEpoll", "Postgres", "TestSupport",
+                "TossPayments", arguments, logging,
+            ],
             path: "Tests/Bench", swiftSettings: testSettings),
         .testTarget(
             name: "BillingTests", dependencies: ["Billing", "TestSupport"],

@@ -8,8 +8,8 @@ struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "billing-bench",
         abstract: "Measure what a charge costs, beside a provider that spends little.",
-        subcommands: [DrainCommand.self, ProviderCommand.self], defaultSubcommand: DrainCommand.self
-    )
+        subcommands: [MeasureCommand.self, ProviderCommand.self],
+        defaultSubcommand: MeasureCommand.self)
 }
 
 struct ProviderCommand: AsyncParsableCommand {
@@ -27,89 +27,135 @@ struct ProviderCommand: AsyncParsableCommand {
     }
 }
 
-struct DrainCommand: AsyncParsableCommand {
+struct MeasureCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "drain", abstract: "Due rows until all is paid and recorded.")
+        commandName: "measure",
+        abstract: "Print the README's tables; what is being measured goes to standard error.")
 
     @Option(help: "Due rows of each measurement.")
     var charges = 60_000
 
-    @Option(help: "Only measurements whose name contains this.")
+    @Flag(help: "Also what takes long: more latencies, sizes to 10 million, 24 months.")
+    var full = false
+
+    @Option(help: "Only measurements whose name contains this, of all that there are.")
     var only: String?
 
     @Option(help: "Write the figures here, too, as JSON.")
     var json: String?
 
-    @Flag(help: "Say where PostgreSQL's time went.")
+    @Flag(help: "Say where PostgreSQL's time went, by statement and function.")
     var statements = false
 
     func run() async throws {
-        let plans = [
-            Drain.Plan(name: "no latency", charges: charges, latency: 0, inFlight: 1_000),
-            Drain.Plan(name: "50 ms", charges: charges, latency: 50, inFlight: 1_000),
-            Drain.Plan(name: "300 ms", charges: charges, latency: 300, inFlight: 4_000),
-            Drain.Plan(
-                name: "2 workers", charges: charges, latency: 0, workers: 2, inFlight: 1_000),
-            Drain.Plan(
-                name: "4 workers", charges: charges, latency: 0, workers: 4, inFlight: 500),
-        ]
-        let site = try await Site()
+        let site = try await Site(countsFunctions: statements)
         var report = Report()
         do {
-            try await drain(plans.filter { isWanted($0.name) }, site, &report)
-            try await wait(site, &report)
+            try await measure(site, &report)
         } catch {
             await site.end()
             throw error
         }
         await site.end()
+        print(report.text)
         guard let json else { return }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         try encoder.encode(report).write(to: URL(filePath: json))
     }
 
-    /// What ``json`` holds.
-    private struct Report: Codable {
-        var drains: [Drain.Result] = []
-        var firstPayments: [FirstPayment.Result] = []
-        var life: Life?
+    /// `rare`: of `--full`.
+    private func wants(_ name: String, rare: Bool = false) -> Bool {
+        if let only { return name.contains(only) }
+        return full || !rare
     }
 
-    private func isWanted(_ name: String) -> Bool { only.map { name.contains($0) } ?? true }
-
-    private func drain(_ plans: [Drain.Plan], _ site: Site, _ report: inout Report) async throws {
-        if !plans.isEmpty { tell("              " + Drain.Result.head) }
-        for plan in plans {
-            let result = try await Drain(site: site, tellsStatements: statements).run(plan)
-            report.drains.append(result)
-            tell(plan.name.padding(toLength: 14, withPad: " ", startingAt: 0) + result.line)
+    private func measure(_ site: Site, _ report: inout Report) async throws {
+        try await limits(site, &report)
+        for (plan, rare) in drains where wants("drain \(plan.name)", rare: rare) {
+            tell("drain \(plan.name)")
+            report.drains.append(try await Drain(site: site).run(plan))
+            try await tellStatements(site)
+        }
+        try await growth(site, &report)
+        for backlog in [1, full ? 100_000 : charges] {
+            let name = backlog == 1 ? "first payment, idle" : "first payment, backlog"
+            guard wants(name) else { continue }
+            tell(name)
+            report.firstPayments.append(try await FirstPayment(site: site).run(backlog: backlog))
+        }
+        if wants("life") {
+            tell("life")
+            report.life = try await Life.measure(
+                site, subscriptions: full ? 1_000_000 : charges)
         }
     }
 
-    private func wait(_ site: Site, _ report: inout Report) async throws {
-        for (name, backlog) in [("first payment, idle", 1), ("first payment, backlog", charges)]
-        where isWanted(name) {
-            let result = try await FirstPayment(site: site).run(name, backlog: backlog)
-            report.firstPayments.append(result)
-            tell(
-                String(
-                    format: "%@: median %.1f ms, slowest 1 %% %.1f ms", name, result.median,
-                    result.slowest1Percent))
+    private var ledger: LedgerRun.Plan {
+        LedgerRun.Plan(name: "the ledger alone", charges: charges, batch: 500)
+    }
+
+    private func limits(_ site: Site, _ report: inout Report) async throws {
+        if wants("limit ledger") {
+            tell("limit ledger")
+            try await site.fill(charges)
+            report.ledger = try await LedgerRun(site: site).run(ledger)
+            try await site.audited(ledger.name, charges: charges)
+            try await tellStatements(site)
         }
-        if isWanted("life") {
-            let life = try await Life.measure(site, subscriptions: charges)
-            report.life = life
-            tell(
-                String(
-                    format:
-                        "life: ready in %.0f ms, stopped in %.0f ms, idle %.2f %% of a core, %.0f MB",
-                    life.ready, life.stop, life.idle, life.memory))
+        for (plan, rare) in drains where plan.workers == 1 {
+            let name = "limit HTTP \(plan.name)"
+            guard wants(name, rare: rare) else { continue }
+            tell(name)
+            report.http.append(
+                try await HTTPLimit.measure(
+                    charges: plan.charges, latency: plan.latency, inFlight: plan.inFlight))
         }
+    }
+
+    private var drains: [(plan: Drain.Plan, rare: Bool)] {
+        func plan(_ latency: Int, _ inFlight: Int, workers: Int = 1) -> Drain.Plan {
+            Drain.Plan(
+                name: "\(latency) ms, \(workers) x \(inFlight)", charges: charges,
+                latency: latency, workers: workers, inFlight: inFlight)
+        }
+        return [
+            (plan(0, 64), true), (plan(0, 256), true), (plan(0, 1_000), false),
+            (plan(0, 4_096), true), (plan(50, 1_000), false), (plan(300, 4_000), false),
+            (plan(2_000, 4_096), true), (plan(0, 1_000, workers: 2), false),
+            (plan(0, 500, workers: 4), false), (plan(0, 250, workers: 8), true),
+        ]
+    }
+
+    private func growth(_ site: Site, _ report: inout Report) async throws {
+        let growth = Growth(site: site)
+        for (name, size) in [
+            ("size 10 thousand", 10_000), ("size 1 million", 1_000_000),
+            ("size 10 million", 10_000_000),
+        ] where wants(name, rare: true) {
+            tell(name)
+            report.sizes.append(try await growth.size(size))
+            try await tellStatements(site)
+        }
+        if wants("snapshot", rare: true) {
+            tell("snapshot")
+            var plan = ledger
+            plan.name = "a snapshot held open"
+            report.snapshot = try await growth.snapshot(plan)
+            try await tellStatements(site)
+        }
+        if wants("24 months", rare: true) {
+            tell("24 months")
+            report.years = try await growth.years(charges, months: 24)
+        }
+    }
+
+    private func tellStatements(_ site: Site) async throws {
+        guard statements else { return }
+        for line in try await site.statements() { tell(line) }
     }
 
     private func tell(_ line: String) {
-        print(line)
-        fflush(nil)
+        FileHandle.standardError.write(Data((line + "\n").utf8))
     }
 }

@@ -7,7 +7,8 @@ import TestSupport
 /// first payment.
 struct FirstPayment {
     struct Result: Codable {
-        var name: String
+        /// Renewals that were due.
+        var backlog: Int
         /// Milliseconds.
         var median: Double
         var slowest1Percent: Double
@@ -17,7 +18,7 @@ struct FirstPayment {
 
     /// `backlog`: renewals that are due already. One subscription at a time, `count` in all, with a
     /// pause that is no multiple of the poll interval.
-    func run(_ name: String, backlog: Int, count: Int = 200) async throws -> Result {
+    func run(backlog: Int, count: Int = 200) async throws -> Result {
         try await site.fill(backlog)
         let provider = try await CheapProvider(latency: 0)
         let worker = try await site.worker(provider)
@@ -49,7 +50,7 @@ struct FirstPayment {
             receipts[customer].map { $0 > at ? Double($0 - at) / 1e6 : 0 }
         }.sorted()
         return Result(
-            name: name, median: waits[waits.count / 2],
+            backlog: backlog, median: waits[waits.count / 2],
             slowest1Percent: waits[waits.count * 99 / 100])
     }
 }

@@ -7,8 +7,11 @@ struct Life: Codable {
     /// Milliseconds from its start to the first answered claim, and from SIGTERM to its end.
     var ready: Double
     var stop: Double
+    /// Rows that are not due.
+    var subscriptions: Int
     /// Share of one core while nothing is due, percent.
     var idle: Double
+    var postgresIdle: Double
     /// MB.
     var memory: Double
 
@@ -16,7 +19,7 @@ struct Life: Codable {
     static func measure(
         _ site: Site, subscriptions: Int, over span: Duration = .seconds(20)
     ) async throws -> Life {
-        try await site.fill(subscriptions, due: "20 days")
+        try await site.fill(subscriptions, due: .in20Days)
         let provider = try await CheapProvider(latency: 0)
         let start = BootClock.now
         let worker = try await site.worker(provider)
@@ -24,8 +27,10 @@ struct Life: Codable {
         let ready = Double(BootClock.now - start) / 1e6
         try await ContinuousClock().sleep(for: .seconds(3))
         let before = ProcessCost.cpu(worker.pid)
+        let postgresBefore = site.cpu
         try await ContinuousClock().sleep(for: span)
         let spent = ProcessCost.cpu(worker.pid) - before
+        let postgresSpent = site.cpu - postgresBefore
         let memory = ProcessCost.peakMemory(worker.pid)
         let told = BootClock.now
         worker.kill(SIGTERM)
@@ -33,7 +38,8 @@ struct Life: Codable {
         let stop = Double(BootClock.now - told) / 1e6
         await provider.end()
         return Life(
-            ready: ready, stop: stop, idle: spent / (span / .microseconds(1)) * 100,
-            memory: memory)
+            ready: ready, stop: stop, subscriptions: subscriptions,
+            idle: spent / (span / .microseconds(1)) * 100,
+            postgresIdle: postgresSpent / (span / .microseconds(1)) * 100, memory: memory)
     }
 }
