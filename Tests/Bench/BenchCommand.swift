@@ -96,10 +96,12 @@ struct MeasureCommand: AsyncParsableCommand {
     }
 
     private func limits(_ site: Site, _ report: inout Report) async throws {
-        if wants("limit ledger") {
-            tell("limit ledger")
+        for drivers in 1...2 where wants("limit ledger") {
+            tell("limit ledger, \(drivers) at once")
+            var ledger = ledger
+            ledger.drivers = drivers
             try await site.fill(charges)
-            report.ledger = try await LedgerRun(site: site).run(ledger)
+            report.ledger.append(try await LedgerRun(site: site).run(ledger))
             try await site.audited(ledger.name, charges: charges)
             try await tellStatements(site)
         }

@@ -21,6 +21,8 @@ struct LedgerRun {
         var batch: Int
         /// The next claim is made while the last one's results are recorded.
         var overlaps = true
+        /// So many at once, each with connections of its own.
+        var drivers = 1
     }
 
     struct Result: Codable {
@@ -68,14 +70,8 @@ struct LedgerRun {
     func run(
         _ plan: Plan, rounds: Int = 1, turn: (Int) async throws -> Void = { _ in }
     ) async throws -> Result {
-        let key = try SecretKey(parsing: Site.secretKey)
-        let store = PostgresStore(
-            site.database.configuration(as: .worker),
-            identity: PostgresStore.Identity(
-                worker: "bench", host: "bench", pid: getpid(), version: "bench", mode: "test",
-                fingerprint: key.fingerprint),
-            log: Logger(label: "bench"))
-        try await store.bind()
+        let stores = try (1...plan.drivers).map { try store("bench \($0)") }
+        for store in stores { try await store.bind() }
         var times = Times()
         var spent = 0.0
         let before = try await site.counters()
@@ -83,12 +79,12 @@ struct LedgerRun {
         for round in 0..<rounds {
             try await turn(round)
             let start = BootClock.now
-            try await drain(plan, plan.charges / rounds, store, &times)
+            times.add(try await drain(plan, plan.charges / rounds, stores))
             spent += Double(BootClock.now - start) / 1e9
         }
         let client = ProcessCost.cpu(getpid()) - clientBefore
         let after = try await site.counters()
-        await store.close()
+        for store in stores { await store.close() }
         let charges = Double(plan.charges)
         return Result(
             plan: plan, perSecond: charges / spent, clientCPU: client / charges,
@@ -99,21 +95,51 @@ struct LedgerRun {
             claim: Spread(times.claims), record: Spread(times.records))
     }
 
-    private struct Times {
+    private func store(_ worker: String) throws -> PostgresStore {
+        let key = try SecretKey(parsing: Site.secretKey)
+        return PostgresStore(
+            site.database.configuration(as: .worker),
+            identity: PostgresStore.Identity(
+                worker: worker, host: "bench", pid: getpid(), version: "bench", mode: "test",
+                fingerprint: key.fingerprint),
+            log: Logger(label: "bench"))
+    }
+
+    private struct Times: Sendable {
         var claims: [Double] = []
         var records: [Double] = []
+
+        mutating func add(_ others: Times) {
+            claims += others.claims
+            records += others.records
+        }
     }
 
     private func drain(
-        _ plan: Plan, _ charges: Int, _ store: PostgresStore, _ times: inout Times
-    ) async throws {
+        _ plan: Plan, _ charges: Int, _ stores: [PostgresStore]
+    ) async throws -> Times {
+        try await withThrowingTaskGroup(of: Times.self) { group in
+            for (index, store) in stores.enumerated() {
+                let share = charges * (index + 1) / stores.count - charges * index / stores.count
+                group.addTask { try await Self.drain(plan, share, store) }
+            }
+            var times = Times()
+            for try await others in group { times.add(others) }
+            return times
+        }
+    }
+
+    private static func drain(
+        _ plan: Plan, _ charges: Int, _ store: PostgresStore
+    ) async throws -> Times {
+        var times = Times()
         var claimed = 0
         var pending: [Transition] = []
         while claimed < charges || !pending.isEmpty {
             let limit = min(plan.batch, charges - claimed)
             let batch = pending
             pending = []
-            async let recording = Self.record(batch, store)
+            async let recording = record(batch, store)
             if !plan.overlaps, let time = try await recording { times.records.append(time) }
             if limit > 0 {
                 let start = BootClock.now
@@ -125,10 +151,11 @@ struct LedgerRun {
                             + "\(claim.local.count) without a request")
                 }
                 claimed += claim.work.count
-                pending = try claim.work.map(Self.approved)
+                pending = try claim.work.map(approved)
             }
             if plan.overlaps, let time = try await recording { times.records.append(time) }
         }
+        return times
     }
 
     /// Milliseconds; nil: there was nothing to record.

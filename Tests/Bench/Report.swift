@@ -2,8 +2,8 @@ import Foundation
 
 /// All that one run of the bench found: what `--json` holds, and the README's text made of it.
 struct Report: Codable {
-    /// Claims and records without a daemon.
-    var ledger: LedgerRun.Result?
+    /// Claims and records without a daemon, by one and by two at once.
+    var ledger: [LedgerRun.Result] = []
     /// Requests without one.
     var http: [HTTPLimit.Result] = []
     var drains: [Drain.Result] = []
@@ -23,9 +23,12 @@ struct Report: Codable {
 
     private var drainTable: String {
         var rows: [[String]] = []
-        if let ledger {
+        // The higher of the two is the limit.
+        let limit = ledger.max { $0.perSecond < $1.perSecond }
+        for ledger in ledger {
             rows.append([
-                "the ledger alone, \(ledger.plan.batch) at a time", number(ledger.perSecond),
+                "the ledger alone, \(ledger.plan.drivers) × \(ledger.plan.batch)",
+                number(ledger.perSecond),
                 number(ledger.clientCPU), number(ledger.postgresCPU), number(ledger.log),
                 places(ledger.statements, 3), places(ledger.commits, 3), "", "", "", "",
             ])
@@ -48,7 +51,7 @@ struct Report: Codable {
                 number(drain.perSecond), number(drain.daemonCPU), number(drain.postgresCPU),
                 number(drain.log), places(drain.statements, 3), places(drain.commits, 3),
                 number(drain.memory),
-                ledger.map { places(drain.perSecond / $0.perSecond, 2) } ?? "",
+                limit.map { places(drain.perSecond / $0.perSecond, 2) } ?? "",
                 floor.map {
                     places(drain.perSecond / $0.perSecond, 2) + " · "
                         + places(drain.daemonCPU / $0.cpu, 1)
@@ -88,10 +91,12 @@ struct Report: Codable {
         for size in sizes {
             add("\(number(Double(size.subscriptions))) subscriptions", size.run, to: sizes[0].run)
         }
-        if let ledger, snapshot != nil || years != nil {
-            add("\(number(Double(ledger.plan.charges))) due", ledger, to: ledger)
+        if let snapshot {
+            if let alone = ledger.first {
+                add("\(number(Double(alone.plan.charges))) due", alone, to: alone)
+            }
+            add("the same, a snapshot held open", snapshot, to: ledger.first)
         }
-        if let snapshot { add("the same, a snapshot held open", snapshot, to: ledger) }
         if let years, let first = years.months.first, let last = years.months.last {
             let charges = number(Double(first.run.plan.charges))
             add("month 1, \(charges) charges a month", first.run, to: first.run)
