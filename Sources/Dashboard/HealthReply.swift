@@ -8,6 +8,8 @@ package struct HealthReply: Encodable, Sendable {
     package var ready: Bool
     /// Why not.
     package var reason: String?
+    /// `billing.workers.worker_id`.
+    package var worker: String
     package var state: String
     package var breaker: String
     package var inFlight: Int
@@ -15,7 +17,10 @@ package struct HealthReply: Encodable, Sendable {
     package var secondsSinceProgress: Double?
 
     /// `patience`: how long the loops may stand still; `uptime`: since they were started.
-    package init(_ health: WorkerHealth, patience: Duration, uptime: Duration) {
+    package init(
+        _ health: WorkerHealth, worker: String, patience: Duration, uptime: Duration
+    ) {
+        self.worker = worker
         let still = health.sinceProgress ?? uptime
         live = still <= patience
         ready = health.ready && live

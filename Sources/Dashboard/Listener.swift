@@ -1,3 +1,4 @@
+import FoundationEssentials
 import HTTPTypes
 import HummingbirdCore
 package import Logging
@@ -69,12 +70,25 @@ package final class Listener: Service {
     /// Why nobody can look, if so.
     package var trouble: String? { state.withLock { $0.trouble } }
 
+    /// Why an address cannot be listened on.
+    package struct Refusal: Error, CustomStringConvertible {
+        /// Somebody listens there already.
+        package var isTaken: Bool
+        package var description: String
+    }
+
     /// Throws why the address cannot be listened on. Leaves it free.
-    package func probe() async throws {
-        let channel = try await ServerBootstrap(group: Self.group)
-            .serverChannelOption(ChannelOptions.socketOption(.so_reuseaddr), value: 1)
-            .bind(host: address.host, port: address.port).get()
-        try await channel.close()
+    package static func probe(_ address: ListenAddress) async throws(Refusal) {
+        do {
+            let channel = try await ServerBootstrap(group: Self.group)
+                .serverChannelOption(ChannelOptions.socketOption(.so_reuseaddr), value: 1)
+                .bind(host: address.host, port: address.port).get()
+            try await channel.close()
+        } catch {
+            let code = (error as? IOError)?.errnoCode
+            throw Refusal(
+                isTaken: code == POSIXErrorCode.EADDRINUSE.rawValue, description: "\(error)")
+        }
     }
 
     /// Listens until a graceful shutdown or cancellation; tries again when it cannot.

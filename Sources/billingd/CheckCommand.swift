@@ -10,7 +10,7 @@ struct CheckCommand: AsyncParsableCommand {
         commandName: "check",
         abstract: "Look at everything that charging needs; charges nothing, writes nothing.",
         discussion: """
-            Configuration, database version and role, schema version, mode against key prefix, \
+            Configuration, the address to be looked at, database version and role, schema version, mode against key prefix, \
             whether the provider can be reached and takes the key. Each problem is printed with its \
             mend. Exit 0: it would charge; 1: it would not.
             """)
@@ -18,6 +18,7 @@ struct CheckCommand: AsyncParsableCommand {
     @OptionGroup var database: DatabaseOptions
     @OptionGroup var provider: ProviderOptions
     @OptionGroup var worker: WorkerOptions
+    @OptionGroup var listen: ListenOptions
 
     func run() async throws {
         var isBad = false
@@ -35,6 +36,8 @@ struct CheckCommand: AsyncParsableCommand {
         } catch {
             tell("options", "\(error)", mend: "billingd run --help shows what is allowed")
         }
+        let look = await ListenCheck(listen).run()
+        tell("listen", look.text, mend: look.mend)
         do {
             let key = try provider.secretKey()
             let (mode, fingerprint) = Daemon.fingerprint(key)

@@ -22,9 +22,43 @@ struct ListenOptions: ParsableArguments {
             """, valueName: "path"))
     var tokenFile: String?
 
+    /// Where to listen, and for whom.
+    struct Place {
+        var address: ListenAddress
+        var token: BearerToken?
+        /// By the operator: it must be had. The default may be another's.
+        var isGiven: Bool
+    }
+
+    /// What to do about an address that another instance has.
+    static let mend = """
+        give each instance an address of its own, or off: BILLINGD_LISTEN='127.0.0.1:9465' in \
+        /etc/billingd/billingd@1.env and the like
+        """
+
     /// nil: off. Throws what is wrong with the options, and why an address that was given cannot be had;
     /// the default's being taken by somebody is told in the log and stops nothing.
     func listener(_ observation: Observation, log: Logger) async throws -> Listener? {
+        guard let place = try place() else { return nil }
+        if place.isGiven {
+            do {
+                try await Listener.probe(place.address)
+            } catch {
+                let reason =
+                    error.isTaken
+                    ? "is in use, by another instance or another program: \(Self.mend)"
+                    : "cannot be had: \(error)"
+                throw Failure(
+                    "listen: \(place.address) (--listen, BILLINGD_LISTEN) \(reason)")
+            }
+        }
+        return Listener(place.address, token: place.token, log: log) {
+            await observation.answer($0)
+        }
+    }
+
+    /// nil: off. Throws what is wrong with the options.
+    func place() throws -> Place? {
         let given = listen ?? Environment.text("BILLINGD_LISTEN")
         if given?.lowercased() == "off" { return nil }
         guard let address = ListenAddress(parsing: given ?? "127.0.0.1:9464") else {
@@ -41,16 +75,7 @@ struct ListenOptions: ParsableArguments {
                 listen on 127.0.0.1
                 """)
         }
-        let listener = Listener(address, token: token, log: log) { await observation.answer($0) }
-        if given != nil {
-            do {
-                try await listener.probe()
-            } catch {
-                throw Failure(
-                    "listen: \(address) (--listen, BILLINGD_LISTEN) cannot be had: \(error)")
-            }
-        }
-        return listener
+        return Place(address: address, token: token, isGiven: given != nil)
     }
 
     private func token() throws -> BearerToken? {

@@ -7,16 +7,20 @@ import Worker
 struct Observation: Sendable {
     private let service: ChargingService
     private let store: PostgresStore
+    /// `billing.workers.worker_id`.
+    private let name: String
     private let figures: Cache<Figures>
     private let ledger: Cache<PageReport>
     /// How long the loops may stand still before somebody should worry.
     private let patience: Duration
-    private let start = ContinuousClock.now
+    private let start: StartProgress
 
-    /// `rhythm`: the longest sleep of the poll loop.
-    init(_ daemon: Daemon, rhythm: Duration) {
+    /// `rhythm`: the longest sleep of the poll loop. It answers from now on, also while `start` waits.
+    init(_ daemon: Daemon, rhythm: Duration, start: StartProgress) {
+        self.start = start
         service = daemon.service
         store = daemon.store
+        name = daemon.worker
         // A call of the store that hangs ends within some 20 s.
         patience = max(.seconds(60), rhythm * 2 + .seconds(30))
         let store = daemon.store
@@ -52,14 +56,21 @@ struct Observation: Sendable {
     }
 
     private func health() -> HealthReply {
-        HealthReply(service.health(), patience: patience, uptime: ContinuousClock.now - start)
+        HealthReply(
+            worker(), worker: name, patience: patience, uptime: start.sinceSign)
+    }
+
+    private func worker() -> WorkerHealth {
+        var health = service.health()
+        if let what = start.waitsFor { health.reason = "starting: waits for \(what)" }
+        return health
     }
 
     private func page(_ acceptLanguage: String) async -> Listener.Reply {
         async let figures = figures.read()
         async let ledger = ledger.read()
         let page = Page(
-            version: Version.text, health: service.health(), isAlive: health().live,
+            version: Version.text, health: worker(), isAlive: health().live,
             figures: await figures, ledger: await ledger, acceptLanguage: acceptLanguage)
         do {
             return try page.reply
@@ -73,7 +84,7 @@ struct Observation: Sendable {
         let figures = await figures.read()
         return Metrics(
             version: Version.text, schemaVersion: PostgresStore.schemaVersion,
-            listedCodes: TossGateway.listedCodes, health: service.health(),
+            listedCodes: TossGateway.listedCodes, health: worker(),
             isAlive: health().live, figures: figures, reconnects: store.reconnects
         ).text
     }

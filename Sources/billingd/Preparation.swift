@@ -28,7 +28,7 @@ struct Preparation {
             let bad = findings.filter { $0.mend != nil }
             if bad.isEmpty { return }
             if bad.count == 1, bad[0].subject == "secret key", waiting > .zero {
-                tell("waiting for billingd rotate-key: \(bad[0].text)")
+                tell("billingd rotate-key: \(bad[0].text)")
                 if complained.map({ clock.now - $0 > .seconds(30) }) ?? true {
                     complained = clock.now
                     log.error(
@@ -43,6 +43,7 @@ struct Preparation {
             guard findings.count == 1, bad[0].subject == "database", clock.now < deadline else {
                 throw Failure(Self.sentence(bad))
             }
+            tell("the database: \(bad[0].text)")
             log.warning(
                 "the database cannot be reached; trying again",
                 metadata: ["error": "\(bad[0].text)"])

@@ -1,5 +1,6 @@
 import ArgumentParser
 import BillingStore
+import Dashboard
 import HTTP
 import Logging
 import Postgres
@@ -29,25 +30,46 @@ struct RunCommand: AsyncParsableCommand {
         try logging.bootstrap()
         let log = Logger(label: "billingd")
         let daemon = try Daemon(database: database, provider: provider, worker: worker, log: log)
+        let start = StartProgress()
         let listener = try await listen.listener(
-            Observation(daemon, rhythm: try worker.configuration().pollInterval), log: log)
-        let key = try provider.secretKey()
-        let systemd = Systemd()
-        systemd.status("checking the database")
-        try await Preparation(database: daemon.database, key: key, log: log)
-            .run(waiting: .seconds(60)) { text in
-                systemd.status(text)
-                systemd.stillStarting()
-            }
-        try await daemon.store.bind()
+            Observation(daemon, rhythm: try worker.configuration().pollInterval, start: start),
+            log: log)
+        // Answers as long as there is something to look at: from before the first check, which may have
+        // to wait, to the end of a stop.
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            if let listener { group.addTask { try await listener.run() } }
+            let systemd = Systemd()
+            try await prepare(daemon, start, systemd, log)
+            try await charge(
+                daemon,
+                SystemdService(systemd: systemd, service: daemon.service, listener: listener), log)
+            group.cancelAll()
+        }
+    }
 
+    private func prepare(
+        _ daemon: Daemon, _ start: StartProgress, _ systemd: Systemd, _ log: Logger
+    ) async throws {
+        systemd.status("checking the database")
+        try await Preparation(
+            database: daemon.database, key: try provider.secretKey(), log: log
+        ).run(waiting: .seconds(60)) { text in
+            start.waits(for: text)
+            systemd.status("starting: waits for \(text)")
+            systemd.stillStarting()
+        }
+        start.waits(for: "the database, to take this worker in")
+        try await daemon.store.bind()
+        start.isOver()
+    }
+
+    /// Charges until it is stopped. Throws 75 when it was told to start anew.
+    private func charge(
+        _ daemon: Daemon, _ systemd: SystemdService, _ log: Logger
+    ) async throws {
         // Stopped in the reverse order: comparing ends at once, then claims, then the hints, then what
         // tells systemd.
-        var services: [any Service] = [
-            SystemdService(systemd: systemd, service: daemon.service, listener: listener)
-        ]
-        // Answers as long as there is something to look at: to the end of a stop.
-        if let listener { services.append(listener) }
+        var services: [any Service] = [systemd]
         if !daemon.isPooled {
             services.append(
                 HintListener(database: daemon.database, service: daemon.service, log: log))

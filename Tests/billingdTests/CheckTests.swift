@@ -1,3 +1,4 @@
+import Glibc
 import Postgres
 import TestSupport
 import Testing
@@ -43,7 +44,7 @@ extension ProcessTests {
             #expect(lines.last == "billingd would charge.")
             #expect(lines.dropLast().allSatisfy { $0.hasPrefix("ok  ") }, "\(checked.output)")
             for subject in [
-                "options", "secret key", "database", "schema", "mode", "role", "provider",
+                "options", "listen", "secret key", "database", "schema", "mode", "role", "provider",
             ] {
                 #expect(checked.output.contains("ok   \(subject): "), "\(checked.output)")
             }
@@ -69,10 +70,11 @@ extension ProcessTests {
                 [
                     "DATABASE_URL": stage.database.connectionString(as: .web),
                     "TOSS_SECRET_KEY": "test_sk_" + Stage.random(24),
-                ], options: ["--max-in-flight", "0"])
+                ], options: ["--max-in-flight", "0", "--listen", "0.0.0.0:1"])
             #expect(checked.status == 1)
             for line in [
                 "FAIL options: max-in-flight: 1 to 10,000, not 0",
+                "FAIL listen: listen: 0.0.0.0:1 can be reached from elsewhere",
                 "FAIL schema: version 7",
                 "mend: newer than this program: install the matching billingd",
                 "FAIL role: test_web may not select billing.billing_keys: too little",
@@ -83,6 +85,31 @@ extension ProcessTests {
             ] {
                 #expect(checked.output.contains(line), "\(checked.output)")
             }
+        }
+
+        @Test func whoHasTheAddressIsSaid() async throws {
+            let stage = try await Stage()
+            let worker = try await stage.worker([], ["BILLINGD_LISTEN": "127.0.0.1:0"])
+            let looker = try await Looker(worker)
+            let id = try await stage.database.run("SELECT worker_id FROM billing.workers")[0]
+                .string("worker_id")
+            let own = "127.0.0.1:\(looker.port)"
+            // The settings of an instance that runs are no fault, and those of a second one are told.
+            let shared = try await stage.billingd(["check", "--listen", own])
+            #expect(shared.status == 0)
+            let words =
+                "ok   listen: \(own) is in use by billingd \(id), which may be this instance"
+            #expect(shared.output.contains(words), "\(shared.output)")
+            #expect(shared.output.contains("in /etc/billingd/billingd@1.env"))
+            worker.kill(SIGTERM)
+            #expect(await worker.ended() == 0)
+            let free = try await stage.billingd(["check"], ["BILLINGD_LISTEN": own])
+            #expect(free.output.contains("ok   listen: \(own) is free"), "\(free.output)")
+            let other = "127.0.0.1:\(stage.sandbox.port)"
+            let taken = try await stage.billingd(["check"], ["BILLINGD_LISTEN": other])
+            #expect(taken.status == 1)
+            #expect(taken.output.contains("FAIL listen: \(other) is in use by another program"))
+            #expect(taken.output.contains("mend: set BILLINGD_LISTEN to a free port"))
         }
 
         @Test func aProviderThatIsNotThere() async throws {

@@ -57,7 +57,7 @@ extension ProcessTests {
                 "BILLINGD_PROXY", "BILLINGD_CA_FILE", "BILLINGD_MAX_IN_FLIGHT",
                 "BILLINGD_POLL_INTERVAL",
             ] + (command == "check" ? [] : ["LOG_LEVEL", "LOG_FORMAT"])
-                + (command == "run" ? ["BILLINGD_LISTEN", "BILLINGD_TOKEN_FILE"] : [])
+                + (command == "once" ? [] : ["BILLINGD_LISTEN", "BILLINGD_TOKEN_FILE"])
             {
                 #expect(words.contains("(env: \(name)"), "\(words)")
             }

@@ -118,6 +118,65 @@ extension ProcessTests {
             #expect(await worker.ended() == 0)
         }
 
+        private func start(
+            _ stage: Stage, _ changes: [String: String] = [:]
+        ) async throws -> ChildProcess {
+            try await ChildProcess(
+                Checkout.program("billingd"), ["run"],
+                environment: stage.environment(open.merging(changes) { $1 }))
+        }
+
+        /// Not ready and alive, for a reason that has these words.
+        private func expectStarting(_ looker: Looker, _ words: String) throws {
+            let ready = try looker.get("/readyz")
+            #expect(ready.status == 503 && ready.head.contains("application/json"))
+            #expect(
+                ready.body.contains("\"reason\":\"starting: waits for \(words)"), "\(ready.body)")
+            #expect(ready.body.contains("\"state\":\"starting\""))
+            #expect(try looker.get("/livez").status == 200)
+            let metrics = try looker.metrics()
+            #expect(metrics["billingd_live"] == 1 && metrics["billingd_ready"] == 0)
+            #expect(try looker.get("/").body.contains("not charging: starting: waits for \(words)"))
+        }
+
+        @Test func itAnswersWhileTheStartWaitsForTheDatabase() async throws {
+            let stage = try await Stage()
+            let elsewhere = try await TemporaryPostgres.shared.database()
+            let name = stage.database.name
+            try await elsewhere.run("ALTER DATABASE \(name) ALLOW_CONNECTIONS false")
+            let worker = try await start(stage)
+            let looker = try await Looker(worker)
+            try await eventually("it waits") { worker.errors.contains("trying again") }
+            try expectStarting(looker, "the database: ")
+            try await elsewhere.run("ALTER DATABASE \(name) ALLOW_CONNECTIONS true")
+            try await eventually("it is ready") { try looker.get("/readyz").status == 200 }
+            try await stage.subscribers(1)
+            try await stage.paid(1)
+            worker.kill(SIGTERM)
+            #expect(await worker.ended() == 0)
+        }
+
+        @Test func itAnswersWhileTheStartWaitsForAKey() async throws {
+            let stage = try await Stage()
+            #expect(try await stage.billingd(["once"]).status == 0)
+            let worker = try await start(stage, ["TOSS_SECRET_KEY": stage.nextKey])
+            let looker = try await Looker(worker)
+            try await eventually("it waits") {
+                worker.errors.contains("nothing is charged until billingd rotate-key binds it")
+            }
+            try expectStarting(looker, "billingd rotate-key: ")
+            let rotated = try await stage.billingd(
+                ["rotate-key", "--why", "a test"],
+                [
+                    "DATABASE_URL": stage.database.connectionString(as: .admin),
+                    "TOSS_SECRET_KEY": stage.nextKey,
+                ])
+            #expect(rotated.status == 0, "\(rotated.errors)")
+            try await eventually("it is ready") { try looker.get("/readyz").status == 200 }
+            worker.kill(SIGTERM)
+            #expect(await worker.ended() == 0)
+        }
+
         @Test func whatIsNotAllowedIsRefused() async throws {
             let stage = try await Stage()
             let worker = try await stage.worker([], open)
@@ -199,6 +258,8 @@ extension ProcessTests {
                 #expect(refused.status == 1)
                 #expect(refused.errors.contains("--listen, BILLINGD_LISTEN"), "\(refused.errors)")
                 #expect(refused.errors.contains(taken))
+                #expect(refused.errors.contains("is in use, by another instance"))
+                #expect(refused.errors.contains("in /etc/billingd/billingd@1.env"))
             }
             #expect(try await stage.count("billing.workers") == 0)
         }
