@@ -52,6 +52,31 @@ prepare_packages() {
     [ -n "${BILLINGD_SKIP_PACKAGES:-}" ] || need_packages "$@"
 }
 
+# What a test can do without, and is skipped: whoever misses it reads so here, and in the test's own line.
+try_packages() {
+    (prepare_packages "$@") || say "SKIPPED: the tests that need $*"
+}
+
+# axe-core (MPL 2.0) looks at a page for what keeps people from reading it. For tests alone: out of a
+# package of PyPI with this very content, into .build/axe/axe.min.js.
+readonly AXE_PACKAGE=axe-playwright-python==0.1.8
+readonly AXE_HASH=sha256:fdd263c998388f1a8e67cad02677e612d946248bd44d163be5e8650ea31f95f8
+
+prepare_axe() {
+    local folder=.build/axe
+    [ ! -f "$folder/axe.min.js" ] || return 0
+    mkdir -p "$folder"
+    python3 -m pip --version >/dev/null 2>&1 || try_packages python3-pip
+    printf '%s --hash=%s\n' "$AXE_PACKAGE" "$AXE_HASH" >"$folder/wanted"
+    if python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: \
+        --require-hashes -r "$folder/wanted" -d "$folder" >"$folder/log" 2>&1 &&
+        python3 -m zipfile -e "$folder"/*.whl "$folder/content" >>"$folder/log" 2>&1; then
+        mv "$folder"/content/*/axe.min.js "$folder/axe.min.js"
+    else
+        say "SKIPPED: the test that needs axe-core ($AXE_PACKAGE of PyPI): $(tail -n 1 "$folder/log")"
+    fi
+}
+
 need_swift() {
     local version
     command -v swift >/dev/null ||

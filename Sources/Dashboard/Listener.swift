@@ -13,6 +13,8 @@ package final class Listener: Service {
     /// What somebody asks for.
     package struct Question: Sendable {
         package var path: String
+        /// What follows the question mark.
+        package var query: String
         package var acceptLanguage: String
     }
 
@@ -192,9 +194,11 @@ package final class Listener: Service {
         }
         let target = request.head.path ?? "/"
         let path = target.prefix { $0 != "?" }
+        let query = target.dropFirst(path.count + 1)
         return await answer(
             Question(
-                path: String(path), acceptLanguage: request.headers[.acceptLanguage] ?? ""))
+                path: String(path), query: String(query),
+                acceptLanguage: request.headers[.acceptLanguage] ?? ""))
     }
 }
 

@@ -11,10 +11,12 @@ package struct Page: Sendable {
     package var figures: Cache<Figures>.Reading
     package var ledger: Cache<PageReport>.Reading
     package var acceptLanguage: String
+    /// Whether it loads itself anew; who reads slowly turns that off.
+    package var refreshes: Bool
 
     package init(
         version: String, health: WorkerHealth, isAlive: Bool, figures: Cache<Figures>.Reading,
-        ledger: Cache<PageReport>.Reading, acceptLanguage: String
+        ledger: Cache<PageReport>.Reading, acceptLanguage: String, refreshes: Bool
     ) {
         self.version = version
         self.health = health
@@ -22,6 +24,7 @@ package struct Page: Sendable {
         self.figures = figures
         self.ledger = ledger
         self.acceptLanguage = acceptLanguage
+        self.refreshes = refreshes
     }
 
     package var reply: Listener.Reply {
@@ -52,8 +55,12 @@ package struct Page: Sendable {
             "time": ledger.value?.time ?? "", "zone": ledger.value?.zone ?? "",
             "version": "billingd \(version)", "nowTitle": say("지금", "Now"), "tiles": tiles,
             "charts": charts, "waitingTitle": say("열려 있거나 보류된 청구", "Open and held charges"),
-            "footer": say(
-                "읽기 전용 · 30초마다 새로 고침", "Read-only · refreshes every 30 seconds"),
+            "refreshes": refreshes, "otherLink": refreshes ? "/?refresh=off" : "/",
+            "otherWord": refreshes
+                ? say("새로 고침 멈추기", "stop refreshing") : say("30초마다 새로 고침", "refresh every 30 s"),
+            "footer": refreshes
+                ? say("읽기 전용 · 30초마다 새로 고침", "Read-only · refreshes every 30 seconds")
+                : say("읽기 전용 · 새로 고치지 않음", "Read-only · does not refresh"),
         ]
         if let trouble = figures.trouble ?? ledger.trouble {
             content["trouble"] = say(
@@ -157,7 +164,7 @@ package struct Page: Sendable {
             }
         var content: [String: Any] = [
             "state": state.0, "mood": state.1, "what": what.joined(separator: " · "),
-            "subscription": "\(row.subscription)",
+            "subscription": "\(row.subscription)", "explainWord": say("설명 보기", "see it"),
         ]
         content["reason"] = row.reason
         return content

@@ -135,9 +135,11 @@ struct PageCharts {
     private var months: [String: Any] {
         let title = say("월별 매출 (환불 제외)", "Revenue by month, less refunds")
         guard let months = report?.months else { return section("months", title, nil) }
-        let columns = months.map { month in
+        let columns = months.enumerated().map { place, month in
             Chart.Column(
-                label: String(month.month.dropFirst(2)), showsLabel: true, parts: [month.won],
+                label: String(month.month.dropFirst(2)),
+                // This month, and back from it.
+                showsLabel: (months.count - place) % 2 == 1, parts: [month.won],
                 title: "\(month.month) · \(say.won(month.won)) · \(say.count(month.charges))")
         }
         return section(

@@ -7,7 +7,7 @@ enum PageTemplate {
         <meta charset="utf-8">
         <meta name="viewport" content="width=device-width, initial-scale=1">
         <meta name="color-scheme" content="light dark">
-        <meta http-equiv="refresh" content="30">
+        {{#refreshes}}<meta http-equiv="refresh" content="30">{{/refreshes}}
         <title>{{title}}</title>
         <link rel="stylesheet" href="/style.css">
         </head>
@@ -15,8 +15,9 @@ enum PageTemplate {
         <header>
         <h1>billingd</h1>
         <p class="state {{mood}}" id="state">{{state}}</p>
-        <p class="quiet">{{mode}} · {{time}} {{zone}} · {{version}}</p>
+        <p class="quiet">{{mode}} · {{time}} {{zone}} · {{version}} · <a href="{{otherLink}}">{{otherWord}}</a></p>
         </header>
+        <main>
         {{#trouble}}<p class="trouble" role="alert">{{trouble}}</p>{{/trouble}}
         <section class="tiles" aria-label="{{nowTitle}}">
         {{#tiles}}<div class="tile {{mood}}"><b id="{{id}}">{{value}}</b><span>{{label}}</span></div>
@@ -29,7 +30,7 @@ enum PageTemplate {
         {{{svg}}}
         {{#keys}}<span class="key"><i class="{{style}}"></i>{{label}}</span> {{/keys}}
         {{#hasRows}}<details><summary>{{rowsTitle}}</summary><table>
-        <thead><tr>{{#heads}}<th>{{.}}</th>{{/heads}}</tr></thead>
+        <thead><tr>{{#heads}}<th scope="col">{{.}}</th>{{/heads}}</tr></thead>
         <tbody>
         {{#rows}}<tr>{{#cells}}<td>{{.}}</td>{{/cells}}</tr>
         {{/rows}}</tbody></table></details>{{/hasRows}}
@@ -41,11 +42,12 @@ enum PageTemplate {
         {{#waiting}}<article class="{{mood}}">
         <p><b>{{state}}</b> · {{what}}</p>
         {{#reason}}<p class="reason">{{reason}}</p>{{/reason}}
-        <p><code>billingd explain {{subscription}}</code></p>
+        <p><code>billingd explain {{subscription}}</code> <a href="/explain/{{subscription}}">{{explainWord}}</a></p>
         </article>
         {{/waiting}}
         {{#waitingMore}}<p class="quiet">{{waitingMore}}</p>{{/waitingMore}}
         </section>
+        </main>
         <footer class="quiet">{{footer}}</footer>
         </body>
         </html>
@@ -73,6 +75,7 @@ enum PageTemplate {
         h2 { font-size: 1.05rem; margin: 0 0 .5rem; }
         p { margin: .2rem 0; }
         section { margin: 1.6rem 0; }
+        a { color: inherit; }
         .quiet, footer { color: var(--quiet); font-size: .9rem; }
         .summary { font-size: 1.1rem; }
         .state { font-weight: 600; }
@@ -97,6 +100,8 @@ enum PageTemplate {
         details { margin-top: .4rem; font-size: .9rem; }
         summary { color: var(--quiet); cursor: pointer; }
         table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+        th { overflow-wrap: normal; }
+        td + td { white-space: nowrap; }
         th, td { text-align: right; padding: .15rem .5rem; border-bottom: 1px solid var(--line); }
         th:first-child, td:first-child { text-align: left; }
         article { border: 1px solid var(--line); border-radius: .5rem; padding: .5rem .8rem; margin: .5rem 0; }

@@ -14,6 +14,7 @@ struct Observation: Sendable {
     /// How long the loops may stand still before somebody should worry.
     private let patience: Duration
     private let start: StartProgress
+    private let explainer: Explainer
 
     /// `rhythm`: the longest sleep of the poll loop. It answers from now on, also while `start` waits.
     init(_ daemon: Daemon, rhythm: Duration, start: StartProgress) {
@@ -21,6 +22,7 @@ struct Observation: Sendable {
         service = daemon.service
         store = daemon.store
         name = daemon.worker
+        explainer = Explainer(daemon.database)
         // A call of the store that hangs ends within some 20 s.
         patience = max(.seconds(60), rhythm * 2 + .seconds(30))
         let store = daemon.store
@@ -45,13 +47,15 @@ struct Observation: Sendable {
             return Listener.Reply(
                 contentType: "text/plain; version=0.0.4; charset=utf-8", body: await metrics())
         case "/":
-            return await page(question.acceptLanguage)
+            return await page(question)
         case "/style.css":
             return Page.style
+        case let path where path.hasPrefix("/explain/"):
+            return await explain(path.dropFirst("/explain/".count))
         default:
             return Listener.Reply(
                 status: 404, contentType: "text/plain; charset=utf-8",
-                body: "/, /livez, /readyz and /metrics are here\n")
+                body: "/, /explain/SUBSCRIPTION, /livez, /readyz and /metrics are here\n")
         }
     }
 
@@ -66,18 +70,25 @@ struct Observation: Sendable {
         return health
     }
 
-    private func page(_ acceptLanguage: String) async -> Listener.Reply {
+    private func page(_ question: Listener.Question) async -> Listener.Reply {
         async let figures = figures.read()
         async let ledger = ledger.read()
         let page = Page(
             version: Version.text, health: worker(), isAlive: health().live,
-            figures: await figures, ledger: await ledger, acceptLanguage: acceptLanguage)
+            figures: await figures, ledger: await ledger,
+            acceptLanguage: question.acceptLanguage, refreshes: question.query != "refresh=off")
         do {
             return try page.reply
         } catch {
             return Listener.Reply(
                 status: 500, contentType: "text/plain; charset=utf-8", body: "\(error)\n")
         }
+    }
+
+    private func explain(_ id: Substring) async -> Listener.Reply {
+        let told = await explainer.tell(id)
+        return Listener.Reply(
+            status: told.status, contentType: "text/plain; charset=utf-8", body: told.text + "\n")
     }
 
     private func metrics() async -> String {
