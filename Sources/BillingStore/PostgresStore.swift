@@ -57,7 +57,11 @@ package struct PostgresStore: Store {
         } catch StoreError.failed(let reason) {
             // One row must be what breaks it: find it by claiming rows alone.
             log.warning(
-                "a claim failed and is repeated row by row", metadata: ["error": "\(reason)"])
+                "a claim failed and is repeated row by row",
+                metadata: [
+                    "reason": "\(reason)",
+                    "action": "none yet: a row that breaks it is set aside and named",
+                ])
             return try await claimSingly(limit: limit)
         }
     }
@@ -92,6 +96,7 @@ package struct PostgresStore: Store {
     package func bind(waiting: Duration = .seconds(60)) async throws(StoreError) {
         let query: PostgresQuery = "SELECT billing.bind_worker(\(identity.fingerprint))"
         let deadline = ContinuousClock.now + waiting
+        var isTold = false
         while true {
             do throws(StoreError) {
                 _ = try await translate { () async throws -> Int in
@@ -101,8 +106,12 @@ package struct PostgresStore: Store {
             } catch {
                 guard case .unavailable(let reason, _) = error, ContinuousClock.now < deadline
                 else { throw error }
-                log.warning(
-                    "the database was lost; trying again", metadata: ["error": "\(reason)"])
+                if !isTold {
+                    isTold = true
+                    log.warning(
+                        "the database was lost; trying again",
+                        metadata: ["reason": "\(reason)", "action": "is the database up?"])
+                }
                 try? await ContinuousClock().sleep(for: .milliseconds(500))
             }
         }
@@ -381,8 +390,11 @@ extension PostgresStore {
         }
         if isDone {
             log.error(
-                "a row makes no sense and was set aside: mend it, then SELECT billing.resume(id)",
-                metadata: ["subscription": "\(id)", "error": "\(reason)"])
+                "a row makes no sense and was set aside",
+                metadata: [
+                    "subscription": "\(id)", "reason": "\(reason)",
+                    "action": "mend the row, then SELECT billing.resume(\(id))",
+                ])
         }
     }
 }

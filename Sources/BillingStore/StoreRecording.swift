@@ -16,7 +16,8 @@ extension PostgresStore {
                     "a result cannot be recorded; the row is resolved when its lease ends",
                     metadata: [
                         "subscription": "\(transitions[0].subscription.value)",
-                        "error": "\(reason)",
+                        "reason": "\(reason)",
+                        "action": "mend what the reason and the database's log name",
                     ])
                 return [.rejected]
             }

@@ -128,10 +128,11 @@ package final class Listener: Service {
         }
         guard isNew else { return }
         log.error(
-            """
-            health, metrics and the page cannot be reached: charging goes on; give this worker an \
-            address of its own with --listen or BILLINGD_LISTEN
-            """, metadata: ["address": "\(address)", "reason": "\(reason)"])
+            "health, metrics and the page cannot be reached: charging goes on",
+            metadata: [
+                "address": "\(address)", "reason": "\(reason)",
+                "action": "give this worker an address of its own with --listen or BILLINGD_LISTEN",
+            ])
     }
 
     private func opened(_ port: Int) {

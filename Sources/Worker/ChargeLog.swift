@@ -11,6 +11,7 @@ extension Logger {
         if let answer = transition.attempt?.answer {
             metadata.merge(answer.metadata) { $1 }
         }
+        metadata["action"] = transition.action(for: work).map { "\($0)" }
         if case .held(let reason) = transition.chargeChange {
             metadata["reason"] = "\(singleLine(reason))"
             return error("held: a person must look at the charge", metadata: metadata)
@@ -46,20 +47,37 @@ extension Logger {
             error(
                 """
                 one row after another is held or set aside: claims stop, one row is tried from time to \
-                time; see the reasons of the held charges, and mend what they have in common
-                """, metadata: ["code": "\(CircuitBreaker.manyWrongRows)"])
+                time
+                """,
+                metadata: [
+                    "code": "\(CircuitBreaker.manyWrongRows)",
+                    "action": "billingd status; mend what the reasons of the held have in common",
+                ])
         case .opened(.fault(let code)):
-            error(
+            var metadata = answer?.metadata ?? ["code": "\(code)"]
+            metadata["action"] = """
+                billingd check; look at the secret key, the billing contract and the provider's URL
                 """
-                every charge would fail: claims stop, one row is tried from time to time; check \
-                the secret key, the billing contract and the provider's URL
-                """, metadata: answer?.metadata ?? ["code": "\(code)"])
+            error(
+                "every charge would fail: claims stop, one row is tried from time to time",
+                metadata: metadata)
         case .opened(.silence(let code)):
             error(
                 "the provider does not serve: claims stop, one row is tried from time to time",
-                metadata: ["code": "\(code)"])
+                metadata: [
+                    "code": "\(code)",
+                    "action": """
+                    billingd check; look at the network, the proxy and IPAddressAllow=, then ask the \
+                    provider. It goes on by itself
+                    """,
+                ])
         case .limited(let most):
-            warning("fewer charges at a time", metadata: ["most": "\(most)"])
+            warning(
+                "fewer charges at a time",
+                metadata: [
+                    "most": "\(most)",
+                    "action": "none: more and more again as the provider answers",
+                ])
         case .closed: notice("the provider answers: as many charges at a time as before")
         }
     }
@@ -91,6 +109,23 @@ extension Answer {
 }
 
 extension Transition {
+    /// What a person does about it; nil: it is no incident.
+    fileprivate func action(for work: Work) -> String? {
+        if case .held = chargeChange {
+            return """
+                billingd explain \(work.subscription.value) tells why; then billingd release \
+                \(work.charge.value) --why …, or billingd fail \(work.charge.value) --why …
+                """
+        }
+        return switch attempt {
+        case .earlierPaid:
+            "billingd explain \(work.subscription.value) --ask; the charge is recorded as paid"
+        case .refused, .notSent: "none: it is tried again after a pause"
+        case .unknown: "none: it is looked up until the provider says what became of it"
+        case .approved, .declined, .lookedUp, nil: nil
+        }
+    }
+
     /// Approved, and no person has to look at it: a line of level `debug`.
     fileprivate var isOrdinaryApproval: Bool {
         guard case .approved = attempt else { return false }

@@ -215,8 +215,10 @@ package actor Poller {
         var metadata: Logger.Metadata = ["reason": "\(singleLine(reason))"]
         if case .unavailable(_, let mayHaveCommitted) = error {
             metadata["may_have_committed"] = "\(mayHaveCommitted)"
+            metadata["action"] = "is the database up? billingd check; claims go on by themselves"
             logger.warning("the store is unavailable: claims are tried again", metadata: metadata)
         } else {
+            metadata["action"] = "billingd check tells what to mend"
             logger.error("the store refuses claims: tried again every 10 s", metadata: metadata)
         }
     }

@@ -53,7 +53,9 @@ package struct ReconcileService: Service {
                 logger.warning(
                     "the books cannot be compared now",
                     metadata: [
-                        "reason": "\(singleLine((error as? StoreError)?.text ?? "\(error)"))"
+                        "reason": "\(singleLine((error as? StoreError)?.text ?? "\(error)"))",
+                        "action":
+                            "none, if it is over soon: it is tried again; else billingd check",
                     ])
                 do { try await time.sleep(time.spread(Self.longPause)) } catch { return }
             }
@@ -73,7 +75,9 @@ package struct ReconcileService: Service {
 
     private func tell(_ report: DayReport) {
         for finding in report.findings {
-            logger.error("the books do not agree", metadata: finding.metadata)
+            var metadata = finding.metadata
+            metadata["action"] = "billingd reconcile --day \(report.day.day); see the runbook"
+            logger.error("the books do not agree", metadata: metadata)
         }
         var metadata: Logger.Metadata = [
             "day": "\(report.day.day)", "payments": "\(report.payments)", "won": "\(report.won)",
@@ -82,6 +86,7 @@ package struct ReconcileService: Service {
         ]
         if let trouble = report.trouble {
             metadata["reason"] = "\(trouble)"
+            metadata["action"] = "billingd reconcile --day \(report.day.day) tells more"
             logger.error("a day could not be compared; it is tried again", metadata: metadata)
         } else {
             logger.notice("the books of a day were compared", metadata: metadata)

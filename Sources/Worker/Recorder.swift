@@ -160,8 +160,11 @@ package actor Recorder {
             return
         }
         logger.error(
-            "not recorded: found at the provider when the lease ends; see the database's log",
-            metadata: ids(batch[0]).merging(["reason": "\(singleLine(reason))"]) { $1 })
+            "not recorded: found at the provider when the lease ends",
+            metadata: ids(batch[0]).merging([
+                "reason": "\(singleLine(reason))",
+                "action": "mend what the reason and the database's log name",
+            ]) { $1 })
         recovered()
         lost()
         free(batch.map(\.slot), isDueAtOnce: false)
@@ -192,6 +195,7 @@ package actor Recorder {
                 "cannot record: results are kept and written when the store is back",
                 metadata: [
                     "reason": "\(singleLine(reason))", "backlog": "\(status.inFlight)",
+                    "action": "mend the database; do not stop this worker, it keeps what it knows",
                 ])
         }
         try? await time.sleep(pause)
@@ -223,12 +227,16 @@ package actor Recorder {
                     metadata: ids(transition))
             case .contradiction:
                 logger.error(
-                    "the ledger says otherwise: the charge is held; compare it with the provider",
-                    metadata: ids(transition))
+                    "the ledger says otherwise: the charge is held",
+                    metadata: ids(transition).merging([
+                        "action": "billingd explain \(transition.subscription.value) --ask"
+                    ]) { $1 })
             case .rejected:
                 logger.error(
-                    "the store rejects this record: resolved when the lease ends; see its log",
-                    metadata: ids(transition))
+                    "the store rejects this record: resolved when the lease ends",
+                    metadata: ids(transition).merging([
+                        "action": "mend what the database's log names"
+                    ]) { $1 })
                 lost()
             }
         }
@@ -256,8 +264,9 @@ package actor Recorder {
         }
         stuck += busy
         logger.error(
-            "results wait for rows that somebody else keeps locked: see pg_stat_activity",
+            "results wait for rows that somebody else keeps locked",
             metadata: [
+                "action": "find who in pg_stat_activity, and end that transaction",
                 "count": "\(stuck.count)",
                 "subscriptions":
                     "\(stuck.prefix(5).map { "\($0.subscription.value)" }.joined(separator: ", "))",
@@ -279,7 +288,10 @@ package actor Recorder {
             // Not worth repeating: nothing was sent, and the leases end by themselves.
             logger.warning(
                 "claims not given back: they are due again when their leases end",
-                metadata: ["count": "\(work.count)", "reason": "\(singleLine("\(error)"))"])
+                metadata: [
+                    "count": "\(work.count)", "reason": "\(singleLine("\(error)"))",
+                    "action": "none: nothing of them was sent",
+                ])
         }
         status.note(.release, since: start)
         status.change { $0.counters.released += UInt64(work.count) }

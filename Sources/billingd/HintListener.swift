@@ -35,14 +35,14 @@ struct HintListener: Service {
                             if hint != nil { service.wake() }
                         }
                     } catch {
-                        log.info("listening for hints ended", metadata: ["error": "\(error)"])
+                        log.info("listening for hints ended", metadata: ["reason": "\(error)"])
                     }
                 } onCancel: {
                     connection.interrupt()
                 }
                 await connection.close()
             } catch {
-                log.debug("no connection for hints", metadata: ["error": "\(error)"])
+                log.debug("no connection for hints", metadata: ["reason": "\(error)"])
             }
             try? await Task.sleep(for: .seconds(2))
         }

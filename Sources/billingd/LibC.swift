@@ -48,6 +48,14 @@ enum LibC {
 
     static var inputIsTerminal: Bool { isatty(STDIN_FILENO) == 1 }
 
+    /// Whether standard error is the stream that systemd names in JOURNAL_STREAM, `device:inode`
+    /// (systemd.exec(5)): a child may have inherited the name and not the stream.
+    static func errorIs(_ stream: String?) -> Bool {
+        var status = stat()
+        guard let stream, unsafe fstat(STDERR_FILENO, &status) == 0 else { return false }
+        return stream == "\(status.st_dev):\(status.st_ino)"
+    }
+
     /// What was printed without an end of line becomes visible, too.
     static func flushOutput() { _ = fflush(nil) }
 

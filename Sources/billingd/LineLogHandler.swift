@@ -9,8 +9,11 @@ struct LineLogHandler: LogHandler {
     var logLevel: Logger.Level
     private let label: String
     private let shape: Shape
+    /// Before each line, for the journal: its priority, as sd-daemon(3) says.
+    private let hasPriority: Bool
 
-    init(label: String, level: Logger.Level, shape: Shape) {
+    init(label: String, level: Logger.Level, shape: Shape, hasPriority: Bool) {
+        self.hasPriority = hasPriority
         self.label = label
         self.logLevel = level
         self.shape = shape
@@ -28,7 +31,7 @@ struct LineLogHandler: LogHandler {
             case .text: text(event, fields)
             case .json: json(event, fields)
             }
-        LibC.writeError(line)
+        LibC.writeError(hasPriority ? "<\(event.level.priority)>" + line : line)
     }
 
     private func text(_ event: LogEvent, _ fields: Logger.Metadata) -> String {
@@ -54,5 +57,19 @@ struct LineLogHandler: LogHandler {
     private static func oneLine(_ text: String) -> String {
         text.contains { $0.isWhitespace }
             ? "\"" + text.split(whereSeparator: \.isNewline).joined(separator: " ") + "\"" : text
+    }
+}
+
+extension Logger.Level {
+    /// syslog(3)'s number, by which journalctl -p chooses.
+    fileprivate var priority: Int {
+        switch self {
+        case .trace, .debug: 7
+        case .info: 6
+        case .notice: 5
+        case .warning: 4
+        case .error: 3
+        case .critical: 2
+        }
     }
 }

@@ -30,12 +30,13 @@ struct MissedRenewalWatch: Service {
                         "renewals should have been charged more than an hour ago",
                         metadata: [
                             "count": "\(found.told.count)",
+                            "action": "billingd status, then billingd explain SUBSCRIPTION",
                             "subscriptions":
                                 "\(found.told.prefix(5).map { "\($0)" }.joined(separator: ", "))",
                         ])
                 }
             } catch {
-                log.debug("no look for missed renewals", metadata: ["error": "\(error)"])
+                log.debug("no look for missed renewals", metadata: ["reason": "\(error)"])
             }
             try? await Task.sleep(for: Self.rhythm)
         }

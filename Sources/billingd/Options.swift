@@ -185,8 +185,9 @@ struct LogOptions: ParsableArguments {
         guard let shape = LineLogHandler.Shape(rawValue: format) else {
             throw ValidationError("log-format: text or json, not \(format)")
         }
+        let isJournal = LibC.errorIs(Environment.text("JOURNAL_STREAM"))
         LoggingSystem.bootstrap { label in
-            LineLogHandler(label: label, level: level, shape: shape)
+            LineLogHandler(label: label, level: level, shape: shape, hasPriority: isJournal)
         }
     }
 }

@@ -23,19 +23,27 @@ struct Preparation {
         let clock = ContinuousClock()
         let deadline = clock.now + waiting
         var complained: ContinuousClock.Instant?
+        func isTimely(_ now: ContinuousClock.Instant) -> Bool {
+            if let complained, now - complained < .seconds(30) { return false }
+            complained = now
+            return true
+        }
         while true {
             let findings = await preflight.run()
             let bad = findings.filter { $0.mend != nil }
             if bad.isEmpty { return }
             if bad.count == 1, bad[0].subject == "secret key", waiting > .zero {
                 tell("billingd rotate-key: \(bad[0].text)")
-                if complained.map({ clock.now - $0 > .seconds(30) }) ?? true {
-                    complained = clock.now
+                if isTimely(clock.now) {
                     log.error(
                         """
                         the secret key is not the one that is bound: nothing is charged until \
                         billingd rotate-key binds it
-                        """, metadata: ["reason": "\(bad[0].text)"])
+                        """,
+                        metadata: [
+                            "reason": "\(bad[0].text)",
+                            "action": "billingd rotate-key, or put the key back that is bound",
+                        ])
                 }
                 try await Task.sleep(for: .seconds(1))
                 continue
@@ -44,9 +52,13 @@ struct Preparation {
                 throw Failure(Self.sentence(bad))
             }
             tell("the database: \(bad[0].text)")
-            log.warning(
-                "the database cannot be reached; trying again",
-                metadata: ["error": "\(bad[0].text)"])
+            if isTimely(clock.now) {
+                log.warning(
+                    "the database cannot be reached; trying again",
+                    metadata: [
+                        "reason": "\(bad[0].text)", "action": "\(bad[0].mend ?? "")",
+                    ])
+            }
             try await Task.sleep(for: .seconds(1))
         }
     }

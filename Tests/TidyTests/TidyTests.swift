@@ -112,6 +112,21 @@ import Testing
         #expect(bad.isEmpty, "\(bad)")
     }
 
+    /// Whoever is woken by a line reads in it what to do. ChargerTests look at what ChargeLog.swift says.
+    @Test func eachIncidentSaysWhatToDo() throws {
+        var calls = 0
+        let lines = try Self.lines(under: "Sources").filter {
+            !$0.file.hasPrefix("Sources/TossSandbox/") && !$0.file.hasSuffix("/ChargeLog.swift")
+        }
+        for (place, line) in lines.enumerated()
+        where Self.contains(line, #"\b(log|logger)\.(warning|error|critical)\("#) {
+            calls += 1
+            let around = lines[max(0, place - 4)..<min(lines.count, place + 12)]
+            #expect(around.contains { $0.text.contains("\"action\"") }, "\(line)")
+        }
+        #expect(calls >= 15)
+    }
+
     @Test func filesFitInAHead() throws {
         let long = try Self.files(under: "Sources", named: ".swift").filter {
             try String(contentsOf: $0, encoding: .utf8).split(

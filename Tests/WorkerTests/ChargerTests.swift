@@ -219,6 +219,20 @@ struct ChargerTests {
         #expect(metadata?["attempt"] == "1")
         #expect(metadata?["order_id"] == "sub7-0-1")
         #expect(metadata?["code"] != nil)
+        #expect(metadata?["duration_ms"] == "0")
+        #expect((metadata?["action"] != nil) == (level >= .warning))
+    }
+
+    @Test func aLineNamesTheProvidersTraceAndWhatToDo() async {
+        let answer = Answer(code: "FDS_ERROR", httpStatus: 403, traceID: "trace-7")
+        desk.gateway.script(order(7), charges: .faultOfRow(answer))
+        _ = await desk.run(.send(desk.request(), earlier: [], isRepeat: false, tries: 0))
+        let metadata = desk.log.lines.first?.metadata
+        #expect(metadata?["trace_id"] == "trace-7" && metadata?["http_status"] == "403")
+        let action = metadata?["action"] ?? ""
+        for command in ["billingd explain 7", "billingd release 5", "billingd fail 5"] {
+            #expect(action.contains(command), "\(action)")
+        }
     }
 
     @Test func anApprovalIsLoggedForDebuggingWithItsDuration() async {
