@@ -70,6 +70,7 @@ CREATE TABLE IF NOT EXISTS billing.settings (
     maximum_attempts integer NOT NULL DEFAULT 20
         CONSTRAINT "maximum_attempts: 1 to 20" CHECK (maximum_attempts BETWEEN 1 AND 20),
     schema_version integer NOT NULL,
+    shadow boolean NOT NULL DEFAULT false,
     -- Part by part: '1 month -30 days' equals '0', and yet moves a date.
     CONSTRAINT "clock_offset: zero in live mode" CHECK (
         mode = 'test' OR (extract(year FROM clock_offset) = 0 AND extract(month FROM clock_offset) = 0
@@ -87,6 +88,15 @@ CREATE TABLE IF NOT EXISTS billing.settings (
         AND last_send_age + late_bound < '15 days'),
     CONSTRAINT "hold_age: at most 60 days" CHECK (hold_age <= '60 days')
 );
+DO $$
+BEGIN
+    -- Asked first: ALTER TABLE would keep claims waiting even when there is nothing to add.
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'billing.settings'::regclass
+                   AND attname = 'shadow' AND NOT attisdropped) THEN
+        ALTER TABLE billing.settings ADD COLUMN shadow boolean NOT NULL DEFAULT false;
+    END IF;
+END
+$$;
 INSERT INTO billing.settings (schema_version) VALUES (1) ON CONFLICT DO NOTHING;
 
 COMMENT ON TABLE billing.settings IS 'One row: what the whole fleet shares. The operator writes it.';
@@ -131,6 +141,9 @@ COMMENT ON COLUMN billing.settings.last_send_age IS
 COMMENT ON COLUMN billing.settings.hold_age IS 'An open attempt older than this is held.';
 COMMENT ON COLUMN billing.settings.maximum_attempts IS 'Attempts a charge may have; then held.';
 COMMENT ON COLUMN billing.settings.schema_version IS 'Compared by every claim with the worker''s.';
+COMMENT ON COLUMN billing.settings.shadow IS
+    'Another system charges: nothing is claimed, billingd run --shadow notes what would be. '
+    'billing.begin_shadow and billing.end_shadow set it.';
 
 CREATE TABLE IF NOT EXISTS billing.request_budget (
     one_row boolean PRIMARY KEY DEFAULT true
@@ -247,7 +260,7 @@ CREATE OR REPLACE FUNCTION billing.wake_workers() RETURNS trigger
 COMMENT ON FUNCTION billing.wake_workers() IS
     'A hint to idle workers that something may be due; they find it by polling all the same.';
 CREATE OR REPLACE TRIGGER settings_wake_workers
-    AFTER UPDATE OF clock_offset, paused, mode ON billing.settings
+    AFTER UPDATE OF clock_offset, paused, mode, shadow ON billing.settings
     FOR EACH ROW EXECUTE FUNCTION billing.wake_workers();
 
 -- Plans, customers, cards --------------------------------------------------------------------
@@ -593,13 +606,31 @@ CREATE TABLE IF NOT EXISTS billing.events (
         'charge.released', 'charge.retried', 'charge.refunded', 'subscription.past_due',
         'subscription.suspended', 'subscription.recovered', 'subscription.canceled',
         'billing_key.dead', 'secret_key.rotating', 'secret_key.rotated', 'secret_key.kept',
-        'database.adopted', 'reconcile.finding', 'renewal.missed')),
+        'database.adopted', 'reconcile.finding', 'renewal.missed', 'shadow.begun',
+        'shadow.ended', 'subscription.taken_over')),
     -- No foreign keys: they cost 13 us a charge. Only functions and the worker write here, in the
     -- statement that writes the charge, and no charge is ever deleted.
     subscription_id bigint,
     charge_id bigint,
     data jsonb NOT NULL DEFAULT '{}'
 );
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'billing.events'::regclass
+                   AND conname = 'events_type'
+                   AND pg_get_constraintdef(oid) LIKE '%shadow.begun%') THEN
+        ALTER TABLE billing.events DROP CONSTRAINT IF EXISTS events_type;
+        -- Rows that are there were let in by a shorter list.
+        ALTER TABLE billing.events ADD CONSTRAINT events_type CHECK (type IN (
+            'charge.paid', 'charge.declined', 'charge.failed', 'charge.skipped', 'charge.held',
+            'charge.released', 'charge.retried', 'charge.refunded', 'subscription.past_due',
+            'subscription.suspended', 'subscription.recovered', 'subscription.canceled',
+            'billing_key.dead', 'secret_key.rotating', 'secret_key.rotated', 'secret_key.kept',
+            'database.adopted', 'reconcile.finding', 'renewal.missed', 'shadow.begun',
+            'shadow.ended', 'subscription.taken_over')) NOT VALID;
+    END IF;
+END
+$$;
 CREATE INDEX IF NOT EXISTS events_occurred ON billing.events USING brin (occurred_at);
 -- What people did by hand, for billingd explain; all other events cost it nothing.
 CREATE INDEX IF NOT EXISTS events_by_hand ON billing.events (subscription_id) WHERE data ? 'by';
@@ -724,6 +755,190 @@ CREATE OR REPLACE FUNCTION billing.reconcile_days() RETURNS TABLE (day date)
 COMMENT ON FUNCTION billing.reconcile_days() IS
     'Korean days that must be compared by now: since the first charge, 31 back at most. Older ones '
     'are for billingd reconcile --day.';
+
+-- Shadow: beside another system that charges, until it is taken over ----------------------------
+
+CREATE TABLE IF NOT EXISTS billing.shadow_charges (
+    subscription_id bigint NOT NULL REFERENCES billing.subscriptions,
+    period_index integer NOT NULL CONSTRAINT shadow_charges_period_index CHECK (period_index >= 0),
+    period_start timestamptz NOT NULL,
+    period_end timestamptz NOT NULL,
+    decision text NOT NULL CONSTRAINT shadow_charges_decision
+        CHECK (decision IN ('charge', 'free', 'no_card', 'skip', 'hold')),
+    reason text,
+    amount bigint NOT NULL CONSTRAINT shadow_charges_amount CHECK (billing.is_won(amount)),
+    order_name text NOT NULL,
+    billing_key_id bigint,
+    decided_at timestamptz NOT NULL DEFAULT billing.now(),
+    anchor_at timestamptz NOT NULL,
+    anchor_index integer NOT NULL,
+    cycle interval NOT NULL,
+    PRIMARY KEY (subscription_id, period_index),
+    CONSTRAINT shadow_charges_period CHECK (period_start < period_end)
+);
+CREATE INDEX IF NOT EXISTS shadow_charges_no_card
+    ON billing.shadow_charges (subscription_id) WHERE decision = 'no_card';
+COMMENT ON TABLE billing.shadow_charges IS
+    'One row a subscription and period that began in shadow mode: what this program would have done. '
+    'billingd run --shadow writes it; no charge, attempt or subscription knows of it.';
+COMMENT ON COLUMN billing.shadow_charges.subscription_id IS 'Whose.';
+COMMENT ON COLUMN billing.shadow_charges.period_index IS
+    'Which period, counted on from the subscription''s own period_index.';
+COMMENT ON COLUMN billing.shadow_charges.period_start IS 'First instant it would have paid for.';
+COMMENT ON COLUMN billing.shadow_charges.period_end IS 'First instant it would not.';
+COMMENT ON COLUMN billing.shadow_charges.decision IS
+    'charge; free: 0 won; no_card: it would wait for one, and becomes charge if one comes before the '
+    'period ends; skip; hold: a person would have to look.';
+COMMENT ON COLUMN billing.shadow_charges.reason IS
+    'Why it would be skipped (missed, paused), held or wait.';
+COMMENT ON COLUMN billing.shadow_charges.amount IS 'Won, as of decided_at.';
+COMMENT ON COLUMN billing.shadow_charges.order_name IS 'The plan''s name, as of decided_at.';
+COMMENT ON COLUMN billing.shadow_charges.billing_key_id IS 'Card that would be charged.';
+COMMENT ON COLUMN billing.shadow_charges.decided_at IS 'Business time of the decision.';
+COMMENT ON COLUMN billing.shadow_charges.anchor_at IS 'The period is counted from here.';
+COMMENT ON COLUMN billing.shadow_charges.anchor_index IS 'period_index that starts at anchor_at.';
+COMMENT ON COLUMN billing.shadow_charges.cycle IS 'Cycle that it is counted in.';
+
+CREATE TABLE IF NOT EXISTS billing.other_payments (
+    payment_id text PRIMARY KEY CONSTRAINT "payment_id: 1 to 200 characters"
+        CHECK (char_length(payment_id) BETWEEN 1 AND 200),
+    subscription_id bigint REFERENCES billing.subscriptions,
+    paid_at timestamptz NOT NULL CONSTRAINT "paid_at: a finite time" CHECK (isfinite(paid_at)),
+    amount bigint NOT NULL CONSTRAINT "amount: 1 won or more" CHECK (amount > 0)
+);
+CREATE INDEX IF NOT EXISTS other_payments_subscription
+    ON billing.other_payments (subscription_id, paid_at);
+COMMENT ON TABLE billing.other_payments IS
+    'What the other system charged, and did not give back: filled by INSERT or COPY, read by billingd '
+    'shadow-report and billing.end_shadow.';
+COMMENT ON COLUMN billing.other_payments.payment_id IS
+    'Its order id or payment key: a payment that is filled in twice is refused.';
+COMMENT ON COLUMN billing.other_payments.subscription_id IS
+    'Whose, here; null: of a payer who was not imported.';
+COMMENT ON COLUMN billing.other_payments.paid_at IS
+    'When. It pays the last period for which it is not too early: billing.payable_from.';
+COMMENT ON COLUMN billing.other_payments.amount IS 'Won.';
+
+CREATE OR REPLACE FUNCTION billing.payable_from(period_start timestamptz, period_end timestamptz)
+    RETURNS timestamptz
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN period_start
+        - least(interval '24 hours', (extract(epoch FROM period_end - period_start) / 4)
+                * interval '1 second');
+COMMENT ON FUNCTION billing.payable_from(timestamptz, timestamptz) IS
+    'From when on a payment of another system is one for this period, and no longer for the one before: '
+    'a day before it starts, because a cron charges at midnight of the day; a quarter of the period, if '
+    'that is less.';
+
+CREATE OR REPLACE VIEW billing.shadow_positions AS
+SELECT w.subscription_id, w.period_index, w.period_at,
+       billing.period_start(e.anchor_at, e.cycle, w.period_index + 1 - e.anchor_index, w.time_zone)
+           AS period_end,
+       e.anchor_at, e.anchor_index, e.cycle, w.time_zone,
+       w.may_charge AND w.period_at <= (SELECT billing.now()) AS is_due, w.may_charge
+FROM (
+    SELECT s.subscription_id, coalesce(h.period_index + 1, s.period_index) AS period_index,
+           coalesce(h.period_end, s.period_at) AS period_at,
+           coalesce(h.anchor_at, s.anchor_at) AS anchor_at,
+           coalesce(h.anchor_index, s.anchor_index) AS anchor_index,
+           coalesce(h.cycle, s.cycle) AS cycle, p.cycle AS plan_cycle,
+           coalesce(p.time_zone, (SELECT time_zone FROM billing.settings)) AS time_zone,
+           s.state IN ('active', 'past_due') AND s.held_reason IS NULL AND s.open_charge_id IS NULL
+               AND (s.cancel_at IS NULL OR s.cancel_at > coalesce(h.period_end, s.period_at))
+               AS may_charge
+    FROM billing.subscriptions AS s
+    JOIN billing.plans AS p USING (plan_id)
+    LEFT JOIN LATERAL (
+        -- Rows of an earlier time in shadow lie behind.
+        SELECT c.* FROM billing.shadow_charges AS c
+        WHERE c.subscription_id = s.subscription_id AND c.period_index >= s.period_index
+        ORDER BY c.period_index DESC LIMIT 1
+    ) AS h ON true
+) AS w
+CROSS JOIN LATERAL (
+    -- A plan of another cycle: its periods are counted from the next one's start, as in a claim.
+    SELECT CASE WHEN m.moves THEN w.period_at ELSE w.anchor_at END AS anchor_at,
+           CASE WHEN m.moves THEN w.period_index ELSE w.anchor_index END AS anchor_index,
+           CASE WHEN m.moves THEN w.plan_cycle ELSE w.cycle END AS cycle
+    FROM (SELECT w.plan_cycle::text <> w.cycle::text AS moves) AS m
+) AS e;
+COMMENT ON VIEW billing.shadow_positions IS
+    'Where each subscription stands in shadow mode: the period after the last one that was noted, or its '
+    'own next one.';
+COMMENT ON COLUMN billing.shadow_positions.subscription_id IS 'Whose.';
+COMMENT ON COLUMN billing.shadow_positions.period_index IS 'Which period comes next.';
+COMMENT ON COLUMN billing.shadow_positions.period_at IS 'Its start.';
+COMMENT ON COLUMN billing.shadow_positions.period_end IS 'Its end, by the plan as it is now.';
+COMMENT ON COLUMN billing.shadow_positions.anchor_at IS 'It is counted from here.';
+COMMENT ON COLUMN billing.shadow_positions.anchor_index IS 'period_index that starts at anchor_at.';
+COMMENT ON COLUMN billing.shadow_positions.cycle IS 'Cycle that it is counted in.';
+COMMENT ON COLUMN billing.shadow_positions.time_zone IS 'Zone of its calendar.';
+COMMENT ON COLUMN billing.shadow_positions.is_due IS 'It has begun and is not noted yet.';
+COMMENT ON COLUMN billing.shadow_positions.may_charge IS
+    'Neither paused, cancelled, suspended nor set aside.';
+
+-- A subscription that other systems charged until now keeps its days.
+CREATE OR REPLACE FUNCTION billing.import_subscription(
+    customer_key text, plan_id text, anchor_at timestamptz, paid_until timestamptz,
+    amount bigint DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    plan billing.plans;
+    zone text;
+    seconds double precision;
+    days record;
+    next_index bigint;
+    made bigint;
+BEGIN
+    IF anchor_at IS NULL OR NOT isfinite(anchor_at) THEN
+        RAISE EXCEPTION 'anchor_at: a finite time, not "%"', anchor_at
+            USING ERRCODE = 'invalid_parameter_value', COLUMN = 'anchor_at';
+    END IF;
+    IF paid_until IS NULL OR NOT isfinite(paid_until) THEN
+        RAISE EXCEPTION 'paid_until: a finite time, not "%"', paid_until
+            USING ERRCODE = 'invalid_parameter_value', COLUMN = 'paid_until';
+    END IF;
+    SELECT p.* INTO plan FROM billing.plans AS p WHERE p.plan_id = import_subscription.plan_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'plan_id: there is no plan "%"', import_subscription.plan_id
+            USING ERRCODE = 'foreign_key_violation', COLUMN = 'plan_id';
+    END IF;
+    IF NOT EXISTS (SELECT FROM billing.customers AS c
+                   WHERE c.customer_key = import_subscription.customer_key) THEN
+        RAISE EXCEPTION 'customer_key: there is no customer "%"', import_subscription.customer_key
+            USING ERRCODE = 'foreign_key_violation', COLUMN = 'customer_key',
+                  HINT = 'billing.register_billing_key makes one together with the card.';
+    END IF;
+    zone := coalesce(plan.time_zone, (SELECT t.time_zone FROM billing.settings AS t));
+    seconds := greatest(0, extract(epoch FROM paid_until - anchor_at));
+    -- A cycle has at least and at most so many days; only the periods in between are looked at.
+    SELECT extract(year FROM plan.cycle) * 365 + extract(month FROM plan.cycle) * 28
+               + extract(day FROM plan.cycle) AS fewest,
+           extract(year FROM plan.cycle) * 366 + extract(month FROM plan.cycle) * 31
+               + extract(day FROM plan.cycle) AS most INTO days;
+    IF seconds / 86400 / days.fewest > 100000 THEN
+        RAISE EXCEPTION 'paid_until: at most 100,000 periods after anchor_at, not "%"', paid_until
+            USING ERRCODE = 'invalid_parameter_value', COLUMN = 'paid_until';
+    END IF;
+    SELECT g INTO next_index
+    FROM generate_series(greatest(0, floor(seconds / 86400 / days.most)::bigint - 1),
+                         ceil(seconds / 86400 / days.fewest)::bigint + 1) AS g
+    WHERE billing.period_start(anchor_at, plan.cycle, g::integer, zone) >= paid_until
+    ORDER BY g LIMIT 1;
+    INSERT INTO billing.subscriptions AS s (customer_key, plan_id, anchor_at, period_index, amount)
+    VALUES (import_subscription.customer_key, import_subscription.plan_id, anchor_at,
+            next_index::integer, import_subscription.amount)
+    RETURNING s.subscription_id INTO made;
+    RETURN made;
+END
+$$;
+COMMENT ON FUNCTION billing.import_subscription(text, text, timestamptz, timestamptz, bigint) IS
+    'A payer of another system: periods are counted from the day it began there (the 31st stays the '
+    '31st), and the first one charged here is the first that starts at paid_until or later. Called twice '
+    'it makes two.';
 
 -- What must never be: kept by triggers against a wrong program --------------------------------
 
@@ -928,6 +1143,8 @@ BEGIN
         -- A claim that was permitted before a rotation and writes after it.
         WHEN n.secret_key_fingerprint <> t.secret_key_fingerprint
             THEN 'this database is bound to another secret key'
+        -- A claim that was permitted before shadow mode began and writes after it.
+        WHEN t.shadow THEN 'this database is in shadow mode: another system charges'
         WHEN n.attempt_no = 1 THEN NULL
         WHEN p.state IS NULL OR p.state NOT IN ('declined', 'refused')
             THEN 'the one before it has not ended'
@@ -946,7 +1163,7 @@ BEGIN
     WHERE c.state IS DISTINCT FROM 'open'
        OR ROW (n.amount, n.tax_free_amount, n.order_name)
             IS DISTINCT FROM ROW (c.amount, c.tax_free_amount, c.order_name)
-       OR n.secret_key_fingerprint <> t.secret_key_fingerprint
+       OR n.secret_key_fingerprint <> t.secret_key_fingerprint OR t.shadow
        OR n.attempt_no > 1 AND (
             p.state IS NULL OR p.state NOT IN ('declined', 'refused')
             OR p.unknown_since IS NOT NULL AND p.finished_at + t.gap > billing.now()
@@ -1256,7 +1473,10 @@ BEGIN
     UPDATE billing.subscriptions AS s
     SET cancel_at = CASE
         WHEN cancel.at = 'now' THEN billing.now()
-        WHEN s.open_charge_id IS NULL THEN s.period_at
+        -- In shadow the row stands still; what is paid there ends with the period noted last.
+        WHEN s.open_charge_id IS NULL THEN coalesce((
+            SELECT h.period_at FROM billing.shadow_positions AS h CROSS JOIN billing.settings AS t
+            WHERE t.shadow AND h.subscription_id = s.subscription_id), s.period_at)
         ELSE (SELECT c.period_end FROM billing.charges AS c WHERE c.charge_id = s.open_charge_id)
         END
     WHERE s.subscription_id = cancel.subscription_id;
@@ -1450,6 +1670,7 @@ CREATE OR REPLACE FUNCTION billing.audit()
     FROM billing.subscriptions AS s
     WHERE s.next_charge_at < billing.now() - interval '1 hour'
       AND (s.lease_until IS NULL OR s.lease_until < pg_catalog.now() - interval '1 hour')
+      AND NOT (SELECT t.shadow FROM billing.settings AS t)
     UNION ALL
     SELECT 'an open charge is somebody''s', c.subscription_id, c.charge_id,
            'subscription points at ' || coalesce(s.open_charge_id::text, 'none')
@@ -1808,6 +2029,160 @@ COMMENT ON FUNCTION billing.keep_secret_key(text) IS
     'Takes an unfinished rotation back: the old key stays bound, the pause that the rotation made '
     'ends. Returns the fingerprint that was not bound; null: no rotation was under way.';
 
+-- Shadow mode: begun before the first charge, ended when the other system was stopped.
+CREATE OR REPLACE FUNCTION billing.begin_shadow(why text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    is_shadow boolean;
+    open_charges bigint;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'on', true);
+    IF why IS NULL OR why !~ '\S' THEN
+        RAISE EXCEPTION 'why: say why; it goes into the ledger'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT t.shadow INTO is_shadow FROM billing.settings AS t FOR NO KEY UPDATE;
+    IF is_shadow THEN
+        RAISE EXCEPTION 'this database is in shadow mode already'
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    -- Claims that were permitted before end, or wait until this is committed; an attempt that they then
+    -- write is refused (billing.guard_new_attempts).
+    LOCK TABLE billing.subscriptions IN EXCLUSIVE MODE;
+    SELECT count(*) INTO open_charges FROM billing.subscriptions WHERE open_charge_id IS NOT NULL;
+    IF open_charges > 0 THEN
+        RAISE EXCEPTION '% charges are open here: nothing would follow them to their end',
+            open_charges USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'Shadow mode is for a database that does not charge yet.';
+    END IF;
+    UPDATE billing.settings SET shadow = true;
+    INSERT INTO billing.events (type, data)
+    VALUES ('shadow.begun', jsonb_build_object('by', session_user, 'why', why));
+END
+$$;
+COMMENT ON FUNCTION billing.begin_shadow(text) IS
+    'From now on nothing is charged here, and billingd run --shadow notes what would be. Notes who and '
+    'why.';
+
+CREATE OR REPLACE FUNCTION billing.end_shadow(why text, at_once bigint DEFAULT 0)
+    RETURNS TABLE (moved bigint, charges_at_once bigint, won_at_once bigint)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    is_shadow boolean;
+    clock timestamptz := billing.now();
+    behind bigint;
+    ahead billing.other_payments;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'on', true);
+    IF why IS NULL OR why !~ '\S' THEN
+        RAISE EXCEPTION 'why: say why; it goes into the ledger'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF at_once IS NULL OR at_once < 0 THEN
+        RAISE EXCEPTION 'at_once: how many charges may be made at once, 0 or more, not %', at_once
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT t.shadow INTO is_shadow FROM billing.settings AS t FOR NO KEY UPDATE;
+    IF NOT is_shadow THEN
+        RAISE EXCEPTION 'this database is not in shadow mode: it was ended, or never begun'
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    -- Nobody fills in a payment, imports or cancels while the rows are moved. In this order, because
+    -- whoever inserts a payment locks its subscription afterwards.
+    LOCK TABLE billing.other_payments IN SHARE MODE;
+    LOCK TABLE billing.subscriptions IN EXCLUSIVE MODE;
+    SELECT count(*) INTO behind FROM billing.shadow_positions AS w
+    WHERE w.is_due AND w.period_at < clock - interval '10 minutes';
+    IF behind > 0 THEN
+        RAISE EXCEPTION '% subscriptions have periods that began more than 10 minutes ago and are not '
+            'noted', behind USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'Is billingd run --shadow running? Wait until it has noted them.';
+    END IF;
+    SELECT o.* INTO ahead FROM billing.other_payments AS o
+    WHERE o.paid_at > clock + interval '10 minutes' ORDER BY o.paid_at DESC LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'other_payments.paid_at: payment "%" at % lies ahead', ahead.payment_id,
+            ahead.paid_at USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+
+    WITH last AS (
+        SELECT DISTINCT ON (o.subscription_id) o.subscription_id, o.paid_at, o.payment_id
+        FROM billing.other_payments AS o WHERE o.subscription_id IS NOT NULL
+        ORDER BY o.subscription_id, o.paid_at DESC
+    ), paid AS (
+        -- The last period that was paid there, noted or still to come.
+        SELECT l.subscription_id, l.paid_at, l.payment_id, s.period_index AS was, r.*
+        FROM last AS l
+        JOIN billing.subscriptions AS s USING (subscription_id)
+        JOIN billing.shadow_positions AS w USING (subscription_id)
+        CROSS JOIN LATERAL (
+            SELECT x.* FROM (
+                SELECT c.period_index, c.period_start, c.period_end, c.anchor_at, c.anchor_index,
+                       c.cycle
+                FROM billing.shadow_charges AS c
+                WHERE c.subscription_id = l.subscription_id AND c.period_index >= s.period_index
+                UNION ALL
+                SELECT g, billing.period_start(w.anchor_at, w.cycle, g - w.anchor_index, w.time_zone),
+                       billing.period_start(w.anchor_at, w.cycle, g + 1 - w.anchor_index,
+                                            w.time_zone),
+                       w.anchor_at, w.anchor_index, w.cycle
+                -- None, if the payment is too early for the next one.
+                FROM generate_series(w.period_index, w.period_index - 1 + CASE
+                    WHEN l.paid_at >= billing.payable_from(w.period_at, w.period_end) THEN
+                        2 + ceil(greatest(0, extract(epoch FROM l.paid_at - w.period_at))
+                            / (86400 * (extract(year FROM w.cycle) * 365
+                               + extract(month FROM w.cycle) * 28 + extract(day FROM w.cycle))))::int
+                    ELSE 0 END) AS g
+            ) AS x
+            WHERE billing.payable_from(x.period_start, x.period_end) <= l.paid_at
+            ORDER BY x.period_index DESC LIMIT 1
+        ) AS r
+        WHERE s.state <> 'canceled'
+    ), went AS (
+        UPDATE billing.subscriptions AS s
+        SET period_index = p.period_index + 1, period_at = p.period_end, anchor_at = p.anchor_at,
+            anchor_index = p.anchor_index, cycle = p.cycle, lease_no = s.lease_no + 1, claims = 0,
+            next_charge_at = CASE
+                WHEN s.held_reason IS NOT NULL THEN NULL
+                WHEN s.cancel_at <= p.period_end THEN s.cancel_at
+                WHEN s.state IN ('active', 'past_due') THEN p.period_end END
+        FROM paid AS p WHERE s.subscription_id = p.subscription_id
+        RETURNING s.subscription_id
+    )
+    INSERT INTO billing.events (type, subscription_id, data)
+    SELECT 'subscription.taken_over', p.subscription_id, jsonb_build_object(
+        'by', session_user, 'why', why, 'from_period', p.was, 'to_period', p.period_index + 1,
+        'next_period_at', p.period_end, 'payment_id', p.payment_id, 'paid_at', p.paid_at)
+    FROM paid AS p JOIN went AS w USING (subscription_id);
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    -- Nothing was missed while another system charged.
+    UPDATE billing.subscriptions AS s SET next_charge_at = clock
+    WHERE s.next_charge_at < clock AND s.held_reason IS NULL
+      AND (s.cancel_at IS NULL OR s.cancel_at > s.period_at);
+    SELECT count(*), coalesce(sum(f.amount), 0)::bigint INTO charges_at_once, won_at_once
+    FROM billing.forecast(clock) AS f WHERE f.amount > 0;
+    IF charges_at_once > at_once THEN
+        RAISE EXCEPTION '% charges, % won, would be made at once: their periods have begun, and no '
+            'payment there is filled in for them', charges_at_once, won_at_once
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'Fill in billing.other_payments to the last run of the other system; if they are '
+                'really unpaid: billing.end_shadow(why, at_once => ' || charges_at_once || ').';
+    END IF;
+    UPDATE billing.settings SET shadow = false;
+    INSERT INTO billing.events (type, data)
+    VALUES ('shadow.ended', jsonb_build_object('by', session_user, 'why', why, 'moved', moved,
+            'charges_at_once', charges_at_once, 'won_at_once', won_at_once));
+    PERFORM pg_notify('billing_due', '');
+    RETURN NEXT;
+END
+$$;
+COMMENT ON FUNCTION billing.end_shadow(text, bigint) IS
+    'Takes over: each subscription moves to the period after the last one that was paid in '
+    'billing.other_payments, and charging begins. Refused if more than at_once charges would be made at '
+    'once. Stop the other system before. Notes who and why.';
+
 -- Reconciling: what it may write ---------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION billing.record_refund(order_id text, payment_key text, refunded bigint)
@@ -2011,8 +2386,14 @@ GRANT INSERT (customer_key, plan_id, amount, billing_key_id, state, anchor_at, p
 GRANT EXECUTE ON FUNCTION billing.register_billing_key(text, text, text, text, text),
     billing.subscribe(text, text, timestamptz, bigint), billing.change_plan(bigint, text),
     billing.change_amount(bigint, bigint), billing.cancel(bigint, text), billing.pause(bigint),
-    billing.resume(bigint), billing.retry_now(bigint), billing.forecast(timestamptz)
+    billing.resume(bigint), billing.retry_now(bigint), billing.forecast(timestamptz),
+    billing.import_subscription(text, text, timestamptz, timestamptz, bigint)
     TO billing_web, billing_admin;
+GRANT INSERT, UPDATE, DELETE ON billing.other_payments TO billing_web, billing_admin;
+GRANT SELECT ON billing.other_payments, billing.shadow_charges, billing.shadow_positions
+    TO billing_web, billing_report, billing_admin;
+GRANT EXECUTE ON FUNCTION billing.payable_from(timestamptz, timestamptz)
+    TO billing_web, billing_worker, billing_report, billing_admin;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA billing TO billing_worker;
 GRANT INSERT ON billing.charges, billing.attempts, billing.events, billing.workers
@@ -2027,6 +2408,8 @@ GRANT UPDATE (state, anchor_at, period_index, next_charge_at, cycle, anchor_inde
     held_reason, open_charge_id, attempt_open, lease_no, lease_until, lease_owner, claims)
     ON billing.subscriptions TO billing_worker;
 GRANT UPDATE (state, dead_code) ON billing.billing_keys TO billing_worker;
+GRANT INSERT, UPDATE (decision, reason, billing_key_id, decided_at) ON billing.shadow_charges
+    TO billing_worker;
 GRANT UPDATE ON billing.workers TO billing_worker;
 GRANT UPDATE (requests, refilled_at) ON billing.request_budget TO billing_worker;
 GRANT UPDATE (slot) ON billing.key_locks TO billing_worker;
@@ -2059,6 +2442,7 @@ GRANT SELECT ON billing.request_budget TO billing_report, billing_admin;
 GRANT EXECUTE ON FUNCTION billing.adopt_database(text, interval),
     billing.end_hold(bigint, text, text, text, text, timestamptz, text, bigint),
     billing.retry(bigint, text), billing.begin_key_rotation(text, text),
-    billing.end_key_rotation(text, text), billing.keep_secret_key(text) TO billing_admin;
+    billing.end_key_rotation(text, text), billing.keep_secret_key(text),
+    billing.begin_shadow(text), billing.end_shadow(text, bigint) TO billing_admin;
 
 COMMIT;

@@ -30,7 +30,8 @@ enum ClaimSQL {
             CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn()::text END AS log,
             extract(epoch FROM s.adopted_at)::text AS adopted,
             CASE
-                WHEN s.paused THEN coalesce(s.paused_reason, 'settings.paused is true')
+                WHEN s.paused OR s.shadow THEN
+                    coalesce(\(sql: ShadowSQL.pausedReason), 'settings.paused is true')
                 WHEN s.adopted_at + s.late_bound > now() THEN
                     'this database was adopted at ' || s.adopted_at
                     || ': requests sent before may act until ' || s.adopted_at + s.late_bound
@@ -104,8 +105,11 @@ enum ClaimSQL {
 
     /// All that the steps of the locked rows depend on. A statement of its own: its snapshot is
     /// taken after the locks, so that it sees every record that released them.
-    /// Without `keys`, for those who may not read billing keys, these are empty.
-    static func read(_ subscriptions: [Int64], keys: Bool = true) -> PostgresQuery {
+    /// Without `keys`, for those who may not read billing keys, these are empty. `shadow`: as they stand
+    /// in shadow mode.
+    static func read(
+        _ subscriptions: [Int64], keys: Bool = true, shadow: Bool = false
+    ) -> PostgresQuery {
         """
         SELECT
             s.subscription_id, s.lease_no + 1 AS lease_no, s.claims + 1 AS claims, s.state,
@@ -159,7 +163,7 @@ enum ClaimSQL {
              WHERE r.charge_id = c.charge_id AND r.attempt_no < a.attempt_no
                AND r.billing_key_id = a.billing_key_id AND r.state = 'declined'
              ORDER BY r.attempt_no DESC LIMIT 1 OFFSET 1) AS earliest_code
-        FROM billing.subscriptions AS s
+        FROM \(sql: shadow ? ShadowSQL.subscriptions : "billing.subscriptions") AS s
         -- OFFSET 0: read once. Pulled up, the function would be called a row and a mention, 2 us each.
         CROSS JOIN (SELECT billing.now() AS clock OFFSET 0) AS b
         JOIN billing.plans AS p USING (plan_id)

@@ -32,7 +32,9 @@ enum ExplainSQL {
 
     static func fleet() -> PostgresQuery {
         """
-        SELECT s.mode, s.paused, s.paused_reason, s.rotating_to, s.secret_key_fingerprint,
+        SELECT s.mode, s.paused OR s.shadow AS paused,
+               \(sql: ShadowSQL.pausedReason) AS paused_reason, s.rotating_to,
+               s.secret_key_fingerprint,
                s.database_identity, billing.identity() AS identity, s.schema_version,
                billing.now() AS business_now, now() AS real_now,
                extract(epoch FROM (now() AT TIME ZONE s.time_zone) - (now() AT TIME ZONE 'UTC'))

@@ -19,6 +19,8 @@ enum MissedSQL {
             (SELECT clock_offset = '0' FROM billing.settings) AS is_certain
         FROM billing.subscriptions AS s
         WHERE \(sql: isMissed)
+          -- In shadow mode another system charges.
+          AND NOT (SELECT t.shadow FROM billing.settings AS t)
           AND NOT EXISTS (
             SELECT FROM billing.events AS e
             WHERE e.type = 'renewal.missed' AND e.subscription_id = s.subscription_id

@@ -19,14 +19,16 @@ enum PreflightSQL {
 
     static func settings() -> PostgresQuery {
         """
-        SELECT mode, paused, paused_reason, secret_key_fingerprint, schema_version,
+        SELECT mode, s.paused OR s.shadow AS paused,
+               \(sql: ShadowSQL.pausedReason) AS paused_reason, secret_key_fingerprint,
+               schema_version,
                database_identity IS NULL OR database_identity = billing.identity() AS is_home,
                extract(epoch FROM request_timeout)::float8 AS request_timeout,
                maximum_attempts,
                (SELECT coalesce(max(cardinality(dunning)), 0) FROM billing.plans) AS rungs,
                current_setting('fsync') AS fsync,
                current_setting('full_page_writes') AS full_page_writes
-        FROM billing.settings
+        FROM billing.settings AS s
         """
     }
 

@@ -4,7 +4,9 @@ import Postgres
 enum StatusSQL {
     static func now() -> PostgresQuery {
         """
-        SELECT s.mode, s.paused, s.paused_reason, s.rotating_to, billing.now() AS business_time,
+        SELECT s.mode, s.paused OR s.shadow AS paused,
+            \(sql: ShadowSQL.pausedReason) AS paused_reason, s.rotating_to,
+            billing.now() AS business_time,
             (SELECT count(*) FROM billing.subscriptions
              WHERE next_charge_at <= (SELECT billing.now())) AS due,
             (SELECT coalesce(extract(epoch FROM billing.now() - min(next_charge_at)), 0)::float8

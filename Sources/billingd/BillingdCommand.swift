@@ -17,7 +17,8 @@ struct BillingdCommand: AsyncParsableCommand {
             RunCommand.self, OnceCommand.self, CheckCommand.self, StatusCommand.self,
             ForecastCommand.self, ExplainCommand.self, ReconcileCommand.self, RetryCommand.self,
             ReleaseCommand.self,
-            FailCommand.self, RotateKeyCommand.self, AdoptDatabaseCommand.self, VersionCommand.self,
+            FailCommand.self, RotateKeyCommand.self, AdoptDatabaseCommand.self,
+            ShadowReportCommand.self, VersionCommand.self,
         ])
 
     static func main() async {

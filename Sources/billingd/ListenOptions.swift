@@ -78,6 +78,15 @@ struct ListenOptions: ParsableArguments {
         return Place(address: address, token: token, isGiven: given != nil)
     }
 
+    /// Throws, unless nobody asked for a listener: a command that has none does not pretend to.
+    func refuse(with option: String) throws {
+        let given = listen ?? Environment.text("BILLINGD_LISTEN")
+        guard given == nil || given?.lowercased() == "off" else {
+            throw ValidationError(
+                "listen: \(option) has nothing to listen for: --listen off, or BILLINGD_LISTEN=off")
+        }
+    }
+
     private func token() throws -> BearerToken? {
         guard let path = tokenFile ?? Environment.text("BILLINGD_TOKEN_FILE") else { return nil }
         guard let data = FileManager.default.contents(atPath: path) else {

@@ -151,13 +151,19 @@ struct WorkerOptions: ParsableArguments {
                 may open; raise LimitNOFILE= (or ulimit -n), or lower max-in-flight
                 """)
         }
-        let seconds = try pollInterval ?? Environment.number("BILLINGD_POLL_INTERVAL") ?? 1
+        return WorkerConfiguration(maxInFlight: inFlight, pollInterval: try rhythm(default: 1))
+    }
+
+    /// Between two looks of `run --shadow`, which reads every subscription: nothing is late there.
+    func shadowRhythm() throws -> Duration { try rhythm(default: 10) }
+
+    private func rhythm(default usual: Double) throws -> Duration {
+        let seconds = try pollInterval ?? Environment.number("BILLINGD_POLL_INTERVAL") ?? usual
         guard (0.05...3_600).contains(seconds) else {
             throw ValidationError("poll-interval: 0.05 to 3,600 seconds, not \(seconds)")
         }
         // The watchdog is fed by the poll loop, so the loop turns at least four times in its span.
-        let rhythm = Systemd().watchdog.map { min(.seconds(seconds), $0 / 4) } ?? .seconds(seconds)
-        return WorkerConfiguration(maxInFlight: inFlight, pollInterval: rhythm)
+        return Systemd().watchdog.map { min(.seconds(seconds), $0 / 4) } ?? .seconds(seconds)
     }
 }
 

@@ -73,17 +73,8 @@ struct ReconcileCommand: AsyncParsableCommand {
         } catch {
             var report = DayReport(
                 day: BooksDay(day: day, next: day, isProvisional: true, recent: ""))
-            report.trouble = error.words
+            report.trouble = error.reason
             return report
-        }
-    }
-}
-
-extension StoreError {
-    /// The reason alone.
-    fileprivate var words: String {
-        switch self {
-        case .unavailable(let reason, _), .refused(let reason), .failed(let reason): reason
         }
     }
 }

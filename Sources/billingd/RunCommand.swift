@@ -18,8 +18,19 @@ struct RunCommand: AsyncParsableCommand {
             second signal exits at once; what was in flight is resolved by the next worker. SIGHUP \
             ends it in the same way with exit 75, and the unit starts it anew, with the key and the \
             settings as they are then.
+
+            With --shadow it charges nothing and needs no secret key: beside another system that \
+            charges, it notes in billing.shadow_charges what would be charged. The database must be \
+            in shadow mode (billing.begin_shadow); when that ends, it ends. billingd shadow-report \
+            compares.
             """)
 
+    @Flag(
+        help: """
+            Charge nothing: note what would be charged, beside another system that charges. (env: \
+            BILLINGD_SHADOW=true; default: off)
+            """)
+    var shadow = false
     @OptionGroup var database: DatabaseOptions
     @OptionGroup var provider: ProviderOptions
     @OptionGroup var worker: WorkerOptions
@@ -29,6 +40,9 @@ struct RunCommand: AsyncParsableCommand {
     func run() async throws {
         try logging.bootstrap()
         let log = Logger(label: "billingd")
+        if try shadow || Environment.bool("BILLINGD_SHADOW") ?? false {
+            return try await runShadow(log)
+        }
         let daemon = try Daemon(database: database, provider: provider, worker: worker, log: log)
         let start = StartProgress()
         let listener = try await listen.listener(
@@ -82,6 +96,26 @@ struct RunCommand: AsyncParsableCommand {
                 "version": "\(Version.text)", "curl": "\(HTTPClient.libraryVersion)",
                 "libpq": "\(PostgresConnection.libraryVersion)",
             ])
+        let wantsReload = try await Self.run(services, log)
+        await daemon.close()
+        if wantsReload { throw ExitCode(SecondSignal.reload) }
+    }
+
+    /// In shadow mode: no secret key is read, and there is no way to the provider.
+    private func runShadow(_ log: Logger) async throws {
+        try listen.refuse(with: "--shadow")
+        let service = ShadowService(
+            shadow: PostgresShadow(try database.configuration(name: "billingd shadow")),
+            rhythm: try worker.shadowRhythm(), log: log)
+        try await service.prepare()
+        log.notice(
+            "started in shadow mode: nothing is charged", metadata: ["version": "\(Version.text)"])
+        let wantsReload = try await Self.run([service], log)
+        if wantsReload { throw ExitCode(SecondSignal.reload) }
+    }
+
+    /// Runs them until a signal, or until one of them ends. True: the signal asks for a new start.
+    private static func run(_ services: [any Service], _ log: Logger) async throws -> Bool {
         var configuration = ServiceGroupConfiguration(
             services: services.map {
                 .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup)
@@ -93,7 +127,6 @@ struct RunCommand: AsyncParsableCommand {
         let watch = signals.arm(group)
         defer { watch.cancel() }
         try await group.run()
-        await daemon.close()
-        if signals.wantsReload { throw ExitCode(SecondSignal.reload) }
+        return signals.wantsReload
     }
 }

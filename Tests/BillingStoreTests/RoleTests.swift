@@ -78,6 +78,17 @@ import Testing
             "SELECT * FROM billing.charges, billing.events, billing.settings",
             "SELECT \(keysColumns) FROM billing.billing_keys",
             "LISTEN billing_events",
+            """
+            SELECT billing.import_subscription('customer-1', 'monthly', now(), now());
+            SELECT billing.import_subscription('customer-1', 'monthly', now(), now(), 4900)
+            """,
+            """
+            INSERT INTO billing.other_payments (payment_id, subscription_id, paid_at, amount)
+            VALUES ('p-1', 1, now(), 9900);
+            UPDATE billing.other_payments SET amount = 4900;
+            DELETE FROM billing.other_payments
+            """,
+            "SELECT * FROM billing.shadow_charges, billing.shadow_positions",
         ].map { (.web, $0) }
         + [
             "SELECT * FROM billing.subscriptions, billing.plans, billing.customers",
@@ -115,6 +126,13 @@ import Testing
                 won = 1, refunds = 1, late = 1, foreign_payments = 1, findings = 1, next_at = NULL
             """,
             "SELECT billing.reserve_request(), billing.reconcile_at('2027-07-15')",
+            """
+            INSERT INTO billing.shadow_charges (subscription_id, period_index, period_start,
+                period_end, decision, amount, order_name, anchor_at, anchor_index, cycle)
+            VALUES (1, 0, now(), now() + '1 day', 'charge', 9900, 'N', now(), 0, '1 day');
+            UPDATE billing.shadow_charges SET decision = 'no_card', reason = 'r',
+                billing_key_id = 1, decided_at = now()
+            """,
             "SELECT billing.identity()", "SELECT billing.bind_worker('fingerprint')",
             "SELECT * FROM billing.audit()", "SELECT * FROM billing.forecast(now())",
             "LISTEN billing_due",
@@ -124,6 +142,8 @@ import Testing
             "SELECT * FROM billing.charges, billing.attempts, billing.events, billing.workers",
             "SELECT \(keysColumns) FROM billing.billing_keys", "SELECT * FROM billing.settings",
             "SELECT * FROM billing.reconciliations, billing.reconcile_days()",
+            "SELECT * FROM billing.shadow_charges, billing.other_payments",
+            "SELECT *, billing.payable_from(period_at, period_end) FROM billing.shadow_positions",
             "SELECT billing.reserve_request(), billing.reconcile_at('2027-07-15', 3)",
             "SELECT * FROM billing.audit()", "SELECT * FROM billing.forecast(now() + '1 year')",
             "SELECT billing.now(), billing.period_start(now(), '1 month', 1, 'UTC')",
@@ -178,6 +198,8 @@ import Testing
             "SELECT pg_ls_dir('.')", "SELECT * FROM pg_catalog.pg_authid",
             "SELECT lo_import('PG_VERSION')",
             "UPDATE billing.settings SET schema_version = 2",
+            "UPDATE billing.settings SET shadow = true",
+            "UPDATE billing.shadow_charges SET amount = 100", "DELETE FROM billing.shadow_charges",
             "UPDATE billing.settings SET secret_key_fingerprint = NULL",
             "UPDATE billing.settings SET database_identity = NULL",
             "INSERT INTO billing.settings (schema_version) VALUES (1)",
@@ -244,6 +266,7 @@ import Testing
     private static let handFunctions = [
         "retry(1, 'why')", "begin_key_rotation('fedcba9876543210', 'why')",
         "end_key_rotation('fedcba9876543210', 'why')", "keep_secret_key('why')",
+        "begin_shadow('why')", "end_shadow('why')",
     ]
 
     private static let forbidden: [(Role, String)] =
@@ -271,6 +294,7 @@ import Testing
             "SELECT billing.adopt_database('why')", "SELECT billing.reserve_request()",
             "SELECT billing.record_refund('o', 'p', 1)",
             "UPDATE billing.reconciliations SET findings = 0",
+            "UPDATE billing.shadow_charges SET decision = 'skip'",
         ].map { (.web, $0) }
         + [
             "INSERT INTO billing.plans DEFAULT VALUES", "UPDATE billing.plans SET amount = 100",
@@ -284,6 +308,9 @@ import Testing
             "UPDATE billing.settings SET paused = false",
             "UPDATE billing.settings SET mode = 'live'",
             "UPDATE billing.settings SET max_won_per_day = NULL",
+            "SELECT billing.import_subscription('customer-1', 'monthly', now(), now())",
+            "INSERT INTO billing.other_payments (payment_id, paid_at, amount) "
+                + "VALUES ('p-1', now(), 100)",
             "SELECT billing.adopt_database('why')",
         ].map { (.worker, $0) }
         + webFunctions.flatMap {

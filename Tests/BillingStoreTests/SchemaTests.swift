@@ -204,7 +204,7 @@ import Testing
     private static let columns = [
         "settings": """
         mode, time_zone, paused, paused_reason, clock_offset, max_requests_per_minute,
-        max_won_per_day, secret_key_fingerprint, database_identity, schema_version
+        max_won_per_day, secret_key_fingerprint, database_identity, schema_version, shadow
         """,
         "plans": """
         plan_id, name, amount, tax_free_amount, cycle, time_zone, dunning, on_exhausted,
@@ -230,6 +230,11 @@ import Testing
         sent_at, finished_at, lookups, worker
         """,
         "events": "event_id, occurred_at, type, subscription_id, charge_id, data",
+        "shadow_charges": """
+        subscription_id, period_index, period_start, period_end, decision, reason, amount,
+        order_name, billing_key_id, decided_at
+        """,
+        "other_payments": "payment_id, subscription_id, paid_at, amount",
         "workers": "worker_id, host, pid, version, started_at, seen_at, in_flight, state",
     ]
 
@@ -252,7 +257,7 @@ import Testing
             try await shop.holds(
                 """
                 mode = 'test' AND time_zone = 'Asia/Seoul' AND NOT paused AND clock_offset = '0'
-                AND max_requests_per_minute IS NULL AND max_won_per_day IS NULL
+                AND max_requests_per_minute IS NULL AND max_won_per_day IS NULL AND NOT shadow
                 """, in: "settings"))
     }
 }

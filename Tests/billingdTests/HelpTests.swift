@@ -24,7 +24,7 @@ extension ProcessTests {
             for command in [
                 "run", "once", "check", "status", "forecast", "explain", "reconcile", "retry",
                 "release",
-                "fail", "rotate-key", "adopt-database", "version",
+                "fail", "rotate-key", "adopt-database", "shadow-report", "version",
             ] {
                 #expect(text.contains("\n  \(command) "), "\(text)")
             }
@@ -58,6 +58,7 @@ extension ProcessTests {
                 "BILLINGD_POLL_INTERVAL",
             ] + (command == "check" ? [] : ["LOG_LEVEL", "LOG_FORMAT"])
                 + (command == "once" ? [] : ["BILLINGD_LISTEN", "BILLINGD_TOKEN_FILE"])
+                + (command == "run" ? ["BILLINGD_SHADOW"] : [])
             {
                 #expect(words.contains("(env: \(name)"), "\(words)")
             }
