@@ -2389,7 +2389,8 @@ GRANT EXECUTE ON FUNCTION billing.register_billing_key(text, text, text, text, t
     billing.resume(bigint), billing.retry_now(bigint), billing.forecast(timestamptz),
     billing.import_subscription(text, text, timestamptz, timestamptz, bigint)
     TO billing_web, billing_admin;
-GRANT INSERT, UPDATE, DELETE ON billing.other_payments TO billing_web, billing_admin;
+GRANT INSERT, DELETE, UPDATE (subscription_id, paid_at, amount) ON billing.other_payments
+    TO billing_web, billing_admin;
 GRANT SELECT ON billing.other_payments, billing.shadow_charges, billing.shadow_positions
     TO billing_web, billing_report, billing_admin;
 GRANT EXECUTE ON FUNCTION billing.payable_from(timestamptz, timestamptz)

@@ -230,6 +230,72 @@ extension StoreTests {
                 ])
         }
 
+        /// The rows, dates, amounts and cards that a claim takes when shadow mode ends.
+        @Test func whatIsNotedIsWhatAClaimThenDoes() async throws {
+            let stage = try await ShadowStage("2031-03-31 09:00")
+            try await stage.stage.web(
+                """
+                INSERT INTO billing.plans (plan_id, name, amount, cycle, catch_up) VALUES
+                    ('each', '주간', 4900, '7 days', 'each'), ('free', '무료', 0, '1 month', 'each')
+                """)
+            let start = "2031-03-31 09:00"
+            try await stage.payer("plain", paidUntil: start)
+            try await stage.payer(
+                "missed", anchor: "2030-12-10 00:00", paidUntil: "2031-01-10 00:00")
+            try await stage.payer(
+                "weekly", anchor: "2031-03-04 00:00", paidUntil: "2031-03-11 00:00", plan: "each")
+            try await stage.payer("free", paidUntil: start, plan: "free")
+            try await stage.payer("bare", paidUntil: start, withCard: false)
+            let own = try await stage.payer("own", paidUntil: start)
+            let paused = try await stage.payer("paused", paidUntil: "2031-02-28 09:00")
+            try await stage.payer("later", paidUntil: "2031-04-30 09:00")
+            try await stage.stage.web(
+                """
+                SELECT billing.change_amount(\(own), 7900);
+                SELECT billing.register_billing_key('own', 'key-2-of-own');
+                UPDATE billing.subscriptions SET billing_key_id = (
+                    SELECT min(billing_key_id) FROM billing.billing_keys AS k
+                    WHERE k.customer_key = 'own') WHERE subscription_id = \(own);
+                SELECT billing.pause(\(paused)); SELECT billing.resume(\(paused))
+                """)
+            try await stage.pass()
+            try await stage.stage.database.run(
+                "SELECT billing.end_shadow('why', 99)", as: .admin)
+            // One period a claim: until nothing is due but what waits for a card, or for tomorrow.
+            for _ in 0..<6 {
+                let claim = try await stage.stage.store.claim(limit: 100)
+                for work in claim.work {
+                    try await stage.stage.record(try work.approved("pay-\(work.charge.value)"))
+                }
+                for local in claim.local { try await stage.stage.record(local) }
+            }
+            let columns = """
+                SELECT subscription_id, period_index, period_start, period_end, order_name,
+                    CASE WHEN decision = 'skip' THEN 'skipped' WHEN decision = 'no_card' THEN 'open'
+                         ELSE 'paid' END AS state, amount, reason, billing_key_id
+                FROM billing.shadow_charges
+                -- A plan that charges each goes on a day later.
+                WHERE (subscription_id, period_index) NOT IN (SELECT subscription_id, 2 FROM
+                    billing.subscriptions WHERE plan_id = 'each')
+                AND (subscription_id, period_index) NOT IN (SELECT subscription_id, 3 FROM
+                    billing.subscriptions WHERE plan_id = 'each')
+                """
+            let charged = """
+                SELECT c.subscription_id, c.period_index, c.period_start, c.period_end, c.order_name,
+                    c.state, c.amount, c.reason, a.billing_key_id
+                FROM billing.charges AS c LEFT JOIN billing.attempts AS a USING (charge_id)
+                """
+            let different = try await stage.stage.database.run(
+                """
+                SELECT 'noted' AS who, n::text AS line FROM (\(columns) EXCEPT \(charged)) AS n
+                UNION ALL
+                SELECT 'charged', n::text FROM (\(charged) EXCEPT (\(columns))) AS n
+                """
+            ).map { try $0.string("who") + $0.string("line") }
+            #expect(different == [])
+            #expect(try await stage.stage.value("SELECT count(*) FROM billing.charges") == "10")
+        }
+
         @Test func twoThatNoteNoteOnce() async throws {
             let stage = try await ShadowStage("2031-01-31 09:00")
             for number in 0..<20 {
