@@ -2035,6 +2035,7 @@ CREATE OR REPLACE FUNCTION billing.begin_shadow(why text) RETURNS void
     AS $$
 DECLARE
     is_shadow boolean;
+    live_workers bigint;
     open_charges bigint;
 BEGIN
     PERFORM set_config('synchronous_commit', 'on', true);
@@ -2047,8 +2048,14 @@ BEGIN
         RAISE EXCEPTION 'this database is in shadow mode already'
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
-    -- Claims that were permitted before end, or wait until this is committed; an attempt that they then
-    -- write is refused (billing.guard_new_attempts).
+    -- A claim that was permitted before could still open a charge, which nobody would follow.
+    SELECT count(*) INTO live_workers FROM billing.workers AS w
+    WHERE w.seen_at > clock_timestamp() - interval '20 seconds' AND w.state <> 'stopped';
+    IF live_workers > 0 THEN
+        RAISE EXCEPTION '% workers are running: stop them first', live_workers
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'One that was killed counts for 20 seconds.';
+    END IF;
     LOCK TABLE billing.subscriptions IN EXCLUSIVE MODE;
     SELECT count(*) INTO open_charges FROM billing.subscriptions WHERE open_charge_id IS NOT NULL;
     IF open_charges > 0 THEN

@@ -119,7 +119,8 @@ package struct ShadowReport: Sendable {
     package var range: Range<Instant>
     /// Shadow mode is on.
     package var isOn = true
-    /// Periods that have begun and are not noted.
+    /// Subscriptions with periods that began more than ten minutes ago and are not noted: nobody can
+    /// say more of them.
     package var behind: Int64 = 0
     /// Periods charged there once, with the amount of here.
     package var agree = 0
@@ -136,7 +137,8 @@ package struct ShadowReport: Sendable {
     package var moreFindings = 0
 
     package var findingsCount: Int { findings.count + moreFindings }
-    package var agrees: Bool { findings.isEmpty }
+    /// All was compared, and both decide alike.
+    package var agrees: Bool { behind == 0 && findings.isEmpty }
 
     package init(now: Instant, range: Range<Instant>) {
         self.now = now

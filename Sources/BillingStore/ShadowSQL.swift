@@ -76,14 +76,16 @@ enum ShadowSQL {
 
     // MARK: The report
 
-    /// What the report says of the whole: is it on, whose payments are there, what is not noted yet.
+    /// What the report says of the whole: whether it is on, and what should have been noted.
     static func outline() -> PostgresQuery {
         """
         SELECT s.shadow, billing.now() AS now,
                extract(epoch FROM (now() AT TIME ZONE s.time_zone) - (now() AT TIME ZONE 'UTC'))
                    ::bigint AS zone_offset,
-               (SELECT count(*) FROM billing.shadow_positions AS w WHERE w.is_due AND s.shadow)
-                   AS behind
+               -- The daemon looks every few seconds: not yet is no fault.
+               (SELECT count(*) FROM billing.shadow_positions AS w
+                WHERE s.shadow AND w.is_due
+                  AND w.period_at < billing.now() - interval '10 minutes') AS behind
         FROM billing.settings AS s
         """
     }

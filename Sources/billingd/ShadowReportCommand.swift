@@ -17,7 +17,7 @@ struct ShadowReportCommand: AsyncParsableCommand {
             day; in periods of less than four days, from a quarter of the period before. A role in \
             billing_report is enough; nothing is written.
 
-            Exit 0: they agree; 2: they do not; 1: they could not be compared.
+            Exit 0: they agree; 2: they do not; 1: they, or not all of it, could not be compared.
             """)
 
     @Option(
@@ -62,6 +62,7 @@ struct ShadowReportCommand: AsyncParsableCommand {
         print(
             json
                 ? try ShadowReportText.json(report, zone) : ShadowReportText.plain(report, zone))
+        if report.behind > 0 { throw ExitCode(1) }
         if !report.agrees { throw ExitCode(2) }
     }
 

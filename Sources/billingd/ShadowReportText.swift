@@ -14,7 +14,7 @@ enum ShadowReportText {
             ("before", Int64(report.before), "payments there of times before shadow mode"),
             (
                 "behind", report.behind,
-                "periods have begun and are not noted: is billingd run --shadow running?"
+                "subscriptions with periods not noted: is billingd run --shadow running?"
             ),
         ] where count > 0 {
             lines.append(
@@ -24,10 +24,11 @@ enum ShadowReportText {
         if report.moreFindings > 0 {
             lines.append("and \(report.moreFindings) findings more, which are not listed")
         }
-        lines.append(
-            report.agrees
-                ? "Both decide alike."
-                : "They do not decide alike: \(report.findingsCount) findings.")
+        if report.findingsCount > 0 {
+            lines.append("They do not decide alike: \(report.findingsCount) findings.")
+        }
+        if report.behind > 0 { lines.append("Not everything could be compared.") }
+        if report.agrees { lines.append("Both decide alike.") }
         return lines.joined(separator: "\n")
     }
 

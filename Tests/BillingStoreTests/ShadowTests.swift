@@ -352,6 +352,15 @@ extension StoreTests {
                     of: "SELECT billing.begin_shadow(\(reason))", "22023", naming: "why: ",
                     as: .admin)
             }
+            try await shop.run(
+                """
+                INSERT INTO billing.workers (worker_id, host, pid, version, state)
+                VALUES ('w', 'h', 1, '0', 'running')
+                """)
+            try await shop.expectRefusal(
+                of: "SELECT billing.begin_shadow('why')", "55000", naming: "1 workers are running",
+                as: .admin)
+            try await shop.run("UPDATE billing.workers SET state = 'stopped'")
             try await shop.run("SELECT billing.begin_shadow('back to the cron')", as: .admin)
             try await shop.expectRefusal(
                 of: "SELECT billing.begin_shadow('why')", "55000", naming: "already", as: .admin)

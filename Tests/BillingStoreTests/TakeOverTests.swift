@@ -170,6 +170,17 @@ extension StoreTests {
                 try await stage.stage.value(
                     "SELECT count(*) FROM pg_locks WHERE NOT granted") != "0"
             }
+            // So does whoever has a payment or a payer to add: it would be overlooked.
+            let shop = try await shop(stage)
+            for late in [
+                """
+                INSERT INTO billing.other_payments (payment_id, paid_at, amount)
+                VALUES ('late', now(), 100)
+                """, "SELECT billing.subscribe('payer', 'monthly')",
+            ] {
+                try await shop.expectRefusal(
+                    of: "SET lock_timeout = '50ms'; \(late)", "55P03", as: .web)
+            }
             try await admin.execute(script: "COMMIT")
             _ = try await cancelled
             await admin.close()

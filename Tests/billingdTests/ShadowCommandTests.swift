@@ -196,6 +196,9 @@ extension ProcessTests {
             try await stage.setClock("2031-02-10 09:00+09")
             try await payers(stage, 2)
             try await begin(stage)
+            // Nothing is noted: to find no difference would be no news.
+            let early = try await report(stage, 1)
+            #expect(early.behind == 2 && !early.agrees && early.findings.isEmpty)
             let process = try await shadow(stage)
             process.kill(SIGTERM)
             _ = await process.ended()
