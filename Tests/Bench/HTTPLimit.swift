@@ -221,8 +221,7 @@ private final class Transfer {
             billingd_curl_set_long(easy, CURLOPT_NOSIGNAL, 1) == CURLE_OK,
             billingd_curl_set_text(easy, CURLOPT_PROXY, "") == CURLE_OK,
             billingd_curl_set_list(easy, CURLOPT_HTTPHEADER, key) == CURLE_OK,
-            billingd_curl_set_size(
-                easy, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(body.length)) == CURLE_OK,
+            billingd_curl_set_long(easy, CURLOPT_POSTFIELDSIZE, body.length) == CURLE_OK,
             billingd_curl_set_text(easy, CURLOPT_POSTFIELDS, body.text) == CURLE_OK
         else { throw BenchFailure("libcurl refuses an option") }
     }
