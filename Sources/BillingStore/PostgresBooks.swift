@@ -1,8 +1,8 @@
 package import Billing
 package import Postgres
 
-/// The ledger in PostgreSQL, as reconciling sees it. A connection of its own: a comparison never
-/// keeps a claim or a record waiting.
+/// The ledger in PostgreSQL, as reconciling sees it. A connection of its own while it compares: that
+/// never keeps a claim or a record waiting.
 package struct PostgresBooks: LedgerBooks {
     /// Who compares, and with which secret key.
     package struct Identity: Sendable {
@@ -20,10 +20,18 @@ package struct PostgresBooks: LedgerBooks {
 
     private let identity: Identity
     private let session: PostgresSession
+    /// Where it looks whether a day is due.
+    private let looking: PostgresSession
 
-    package init(_ configuration: PostgresConfiguration, identity: Identity) {
+    /// `store`: a worker's, whose connection for reports also looks for days, every ten seconds; there
+    /// is one more only while a day is compared.
+    package init(
+        _ configuration: PostgresConfiguration, identity: Identity,
+        beside store: PostgresStore? = nil
+    ) {
         self.identity = identity
         session = PostgresSession(configuration)
+        looking = store?.reports ?? session
     }
 
     /// The bounds of a day, `2026-07-15`; nil: it has not begun. Throws `.refused` when these books
@@ -57,7 +65,7 @@ package struct PostgresBooks: LedgerBooks {
         let permission = ClaimSQL.permission(
             fingerprint: identity.fingerprint, mode: identity.mode,
             schemaVersion: PostgresStore.schemaVersion)
-        return try await transaction { connection in
+        return try await transaction(looking) { connection in
             let settings = try connection.query(permission).first
             if let refusal = try settings?.stringOrNil("refusal") {
                 throw StoreError.refused(refusal)
@@ -152,15 +160,17 @@ package struct PostgresBooks: LedgerBooks {
             guard !report.findings.isEmpty else { return }
             _ = try connection.query(BooksSQL.tell(report.findings, day: day.day))
         }
+        await session.close()
     }
 
     package func close() async { await session.close() }
 
     private func transaction<Result: Sendable>(
+        _ session: PostgresSession? = nil,
         _ body: @Sendable (isolated PostgresConnection) throws -> Result
     ) async throws(StoreError) -> Result {
         do {
-            return try await session.withConnection { try $0.transaction(body) }
+            return try await (session ?? self.session).withConnection { try $0.transaction(body) }
         } catch {
             throw PostgresStore.sorted(error)
         }

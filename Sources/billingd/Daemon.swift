@@ -57,7 +57,8 @@ struct Daemon {
         books.applicationName = "billingd reconcile"
         return ReconcileService(
             ledger: PostgresBooks(
-                books, identity: .init(worker: worker, mode: mode, fingerprint: fingerprint)),
+                books, identity: .init(worker: worker, mode: mode, fingerprint: fingerprint),
+                beside: store),
             provider: TossGateway(
                 endpoint: endpoint, secretKey: key, client: try Self.client(provider, endpoint),
                 log: log), logger: log)

@@ -23,6 +23,18 @@ extension ProcessTests {
             #expect(try await stage.count("billing.attempts WHERE sends <> 1") == 0)
         }
 
+        /// Claims, records, reports, and the one that waits for hints.
+        @Test func aWorkerHasFourConnections() async throws {
+            let stage = try await Stage()
+            let worker = try await stage.worker(["--listen", "127.0.0.1:0"])
+            try await stage.subscribers(50)
+            try await stage.paid(50)
+            let ofWorker = "pg_stat_activity WHERE application_name LIKE 'billingd%'"
+            try await eventually("the hints have one, too") { try await stage.count(ofWorker) == 4 }
+            worker.kill(SIGTERM)
+            #expect(await worker.ended() == 0)
+        }
+
         @Test func whatAKilledWorkerLeftIsFinishedByAnother() async throws {
             let stage = try await Stage(latencyMilliseconds: 1_000)
             try await stage.scale(requestTimeout: "2 seconds", lease: "5 seconds")
