@@ -38,8 +38,8 @@ struct MeasureCommand: AsyncParsableCommand {
     @Flag(help: "Also what takes long: more latencies, sizes to 10 million, 24 months.")
     var full = false
 
-    @Option(help: "Only measurements whose name contains this, of all that there are.")
-    var only: String?
+    @Option(help: "Only measurements whose name contains this, of all that there are. Repeatable.")
+    var only: [String] = []
 
     @Option(help: "Write the figures here, too, as JSON.")
     var json: String?
@@ -66,7 +66,7 @@ struct MeasureCommand: AsyncParsableCommand {
 
     /// `rare`: of `--full`.
     private func wants(_ name: String, rare: Bool = false) -> Bool {
-        if let only { return name.contains(only) }
+        guard only.isEmpty else { return only.contains { name.contains($0) } }
         return full || !rare
     }
 

@@ -12,6 +12,11 @@ struct Growth {
         var run: LedgerRun.Result
     }
 
+    struct Snapshot: Codable {
+        var alone: LedgerRun.Result
+        var held: LedgerRun.Result
+    }
+
     struct Years: Codable {
         var months: [Month]
         /// Megabytes after the last, by table: heap and indexes.
@@ -85,18 +90,21 @@ struct Growth {
         return Years(months: results, tables: try await site.tables())
     }
 
-    /// With a transaction open from before the first claim to after the last record.
-    func snapshot(_ plan: LedgerRun.Plan) async throws -> LedgerRun.Result {
+    /// Without and with a transaction that is open from before the first claim to after the last record.
+    func snapshot(_ plan: LedgerRun.Plan) async throws -> Snapshot {
+        try await site.fill(plan.charges)
+        let alone = try await LedgerRun(site: site).run(plan)
+        try await site.audited(plan.name, charges: plan.charges)
         try await site.fill(plan.charges)
         var configuration = site.database.configuration()
         configuration.idleInTransactionTimeout = .seconds(3_600)
         let watcher = try await PostgresConnection.connect(configuration)
         _ = try await watcher.execute(
             script: "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM billing.settings")
-        let result = try await LedgerRun(site: site).run(plan)
+        let held = try await LedgerRun(site: site).run(plan)
         _ = try await watcher.execute(script: "COMMIT")
         await watcher.close()
         try await site.audited(plan.name, charges: plan.charges)
-        return result
+        return Snapshot(alone: alone, held: held)
     }
 }

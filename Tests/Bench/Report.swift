@@ -8,7 +8,7 @@ struct Report: Codable {
     var http: [HTTPLimit.Result] = []
     var drains: [Drain.Result] = []
     var sizes: [Growth.Size] = []
-    var snapshot: LedgerRun.Result?
+    var snapshot: Growth.Snapshot?
     var years: Growth.Years?
     var firstPayments: [FirstPayment.Result] = []
     var life: Life?
@@ -92,10 +92,9 @@ struct Report: Codable {
             add("\(number(Double(size.subscriptions))) subscriptions", size.run, to: sizes[0].run)
         }
         if let snapshot {
-            if let alone = ledger.first {
-                add("\(number(Double(alone.plan.charges))) due", alone, to: alone)
-            }
-            add("the same, a snapshot held open", snapshot, to: ledger.first)
+            let charges = number(Double(snapshot.alone.plan.charges))
+            add("\(charges) due", snapshot.alone, to: snapshot.alone)
+            add("the same, a snapshot held open", snapshot.held, to: snapshot.alone)
         }
         if let years, let first = years.months.first, let last = years.months.last {
             let charges = number(Double(first.run.plan.charges))
