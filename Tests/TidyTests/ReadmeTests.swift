@@ -46,6 +46,75 @@ import Testing
                 == alerts)
     }
 
+    /// A command of a guide's code blocks, lines that are continued joined, and its mark.
+    private struct Command: Equatable {
+        var text: String
+        var mark: String
+    }
+
+    private static func commands(_ guide: String) throws -> [Command] {
+        var commands: [Command] = []
+        var begun = ""
+        var isCode = false
+        for line in try Checkout.text(guide).split(separator: "\n") {
+            if line.hasPrefix("```") {
+                isCode = line == "```sh"
+                continue
+            }
+            guard isCode, !line.hasPrefix("#") else { continue }
+            let parts = line.split(separator: "  # ", maxSplits: 1)
+            begun += parts[0].trimmingCharacters(in: .whitespaces) + " "
+            // A backslash or an open quotation goes on.
+            let isOpen = begun.count { $0 == "'" } % 2 == 1 && begun.contains("sh -c '")
+            if begun.hasSuffix("\\ ") || isOpen { continue }
+            let mark = parts.count > 1 ? String(parts[1].prefix { $0 != "]" }) + "]" : ""
+            commands.append(Command(text: begun, mark: mark))
+            begun = ""
+        }
+        return commands
+    }
+
+    /// Who reads either guide types the same, and knows who typed it before.
+    @Test func theGuidesGiveTheSameCommandsEachRunBySomebody() throws {
+        let english = try Self.commands("deploy/README.md")
+        #expect(english == (try Self.commands("deploy/README.ko.md")))
+        #expect(english.count >= 25)
+        let runs = [
+            "[S]": try Checkout.text("deploy/test-systemd"),
+            "[T]": try [
+                "Tests/BillingStoreTests/RoleTests.swift", "Tests/billingdTests/PageTests.swift",
+            ]
+            .map { try Checkout.text($0) }.joined(),
+            "[C]": try ["Stand", "Restore", "Failover"]
+                .map { try Checkout.text("Tests/Chaos/\($0).swift") }.joined(),
+        ]
+        for command in english {
+            let run = try #require(runs[command.mark], "nobody ran: \(command.text)")
+            let core = try #require(
+                command.text.firstMatch(
+                    of:
+                        #/
+                    systemctl\ [a-z-]+ | billingd\ (check | rotate-key) | adopt-database | deploy/package
+                    | createdb | dropdb | pg_dump | pg_restore | schema\.sql | CREATE\ ROLE\ [a-z_]+
+                    | install\ -m\ 600\ /dev/stdin | dpkg\ -i | apt-get\ install | paused\ =\ [a-z]+
+                    | mode\ =\ 'live' | tee\ -a\ /etc/billingd/billingd\.env | tee\ /etc/billingd/billingd@
+                    /#
+                )?.output.0, "\(command.text)")
+            #expect(run.contains(core), "\(command.mark) \(command.text)")
+        }
+    }
+
+    @Test func theGuidesHaveTheSameParts() throws {
+        let parts = try ["deploy/README.md", "deploy/README.ko.md"].map { guide in
+            try Checkout.text(guide).split(separator: "\n").map { line in
+                line.hasPrefix("## ")
+                    ? "part" : line.hasPrefix("```") ? "code" : line.hasPrefix("|") ? "row" : ""
+            }.filter { !$0.isEmpty }
+        }
+        #expect(parts[0] == parts[1])
+        #expect(parts[0].count { $0 == "part" } >= 10)
+    }
+
     @Test func itsCommandsExist() async throws {
         let help = try await ChildProcess.run(Checkout.program("billingd"), ["--help"]).output
         let commands = try Self.matches(
