@@ -219,6 +219,10 @@ extension StoreTests {
                     """) == "t")
             try await stage.at("2031-03-31 09:00")
             #expect(try await stage.pass().periods == 0)
+            // Nor does anything wait to be noted, which would keep shadow mode from ending.
+            #expect(
+                try await stage.stage.value(
+                    "SELECT count(*) FROM billing.shadow_positions WHERE is_due") == "0")
             try await stage.stage.web("SELECT billing.resume(\(pauses))")
             try await stage.at("2031-04-30 09:00")
             try await stage.pass()

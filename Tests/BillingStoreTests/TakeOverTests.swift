@@ -91,6 +91,17 @@ extension StoreTests {
                     """) == "5 10 days t")
         }
 
+        /// Also of a period that was paid early and is not noted yet.
+        @Test func aPeriodStillToComeIsCountedInThePlansNewCycle() async throws {
+            let stage = try await ShadowStage("2031-03-31 08:50")
+            let id = try await stage.payer(paidUntil: "2031-02-28 09:00")
+            try await stage.pass()
+            try await stage.stage.web("UPDATE billing.plans SET cycle = '10 days'")
+            try await stage.pay(id, "2031-03-31 00:05")
+            _ = try await end(stage)
+            #expect(try await next(stage, id) == "6 from 04-10 09:00")
+        }
+
         @Test func cancelledPausedAndSetAsideRowsStayWhatTheyAre() async throws {
             let stage = try await ShadowStage("2031-01-31 09:00")
             let cancels = try await stage.payer("cancels", paidUntil: "2031-01-31 09:00")
