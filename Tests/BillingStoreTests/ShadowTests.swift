@@ -334,7 +334,8 @@ extension StoreTests {
                     """, "23514", naming: "shadow mode")
             try await stage.at("2031-02-20 09:00")
             #expect(try await shop.run("SELECT * FROM billing.audit()").isEmpty)
-            #expect(try await stage.stage.store.tellMissedRenewals(seen: []).told == [])
+            // Seen before: on a clock that was moved the first look does not tell.
+            #expect(try await stage.stage.store.tellMissedRenewals(seen: [1]).told == [])
             let status = try await StatusReport.read(
                 stage.stage.database.configuration(as: .report))
             #expect(status.paused && status.pausedReason?.contains("shadow mode") == true)

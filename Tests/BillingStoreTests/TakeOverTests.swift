@@ -61,6 +61,8 @@ extension StoreTests {
                 result == [wanted.hasPrefix("3") ? 0 : 1, Int64(atOnce), 14_900 * Int64(atOnce)])
             #expect(try await next(stage, id) == wanted)
             #expect(try await next(stage, other) == before)
+            // It was not missed: another system was to charge it.
+            #expect(try await stage.stage.store.tellMissedRenewals(seen: [id]).told == [])
             // And that is what a worker claims.
             let claim = try await stage.stage.store.claim(limit: 10)
             #expect(claim.work.count + claim.local.count == atOnce)
