@@ -36,8 +36,10 @@ struct ShadowService: Service {
                 guard case .unavailable(let reason, _) = error, ContinuousClock.now < deadline
                 else { throw Failure("billingd does not start: \(error.reason)") }
                 log.warning(
-                    "the database cannot be reached; trying again", metadata: ["error": "\(reason)"]
-                )
+                    "the database cannot be reached; trying again",
+                    metadata: [
+                        "error": "\(reason)", "action": "start PostgreSQL, or mend DATABASE_URL",
+                    ])
                 try await Task.sleep(for: .seconds(1))
             }
         }
@@ -71,8 +73,11 @@ struct ShadowService: Service {
                 tell(pass)
                 for id in pass.wrong.subtracting(wrong).sorted().prefix(10) {
                     log.error(
-                        "a row makes no sense and would be held: billingd explain says why",
-                        metadata: ["subscription": "\(id)"])
+                        "a row makes no sense and would be held",
+                        metadata: [
+                            "subscription": "\(id)",
+                            "action": "billingd explain \(id); mend the row",
+                        ])
                 }
                 wrong = pass.wrong
             } catch {
@@ -81,7 +86,10 @@ struct ShadowService: Service {
                 failures += 1
                 log.error(
                     "what would be charged could not be noted; trying again",
-                    metadata: ["error": "\(error.reason)", "wait": "\(wait)"])
+                    metadata: [
+                        "error": "\(error.reason)", "wait": "\(wait)",
+                        "action": "none, if it is over soon; else billingd check",
+                    ])
                 systemd.status("waiting for the database: \(error.reason)")
             }
             if let watchdog = systemd.watchdog { wait = min(wait, watchdog / 4) }
