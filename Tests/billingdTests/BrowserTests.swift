@@ -274,7 +274,8 @@ extension ProcessTests {
         func everybodyCanReadIt() async throws {
             let scene = try await scene()
             let browser = try await Chromium()
-            for view in Self.views {
+            // Colours and words do not depend on the width.
+            for view in Self.views where view.width == 360 {
                 try await browser.open(scene.address + "?refresh=off", as: view)
                 _ = try await faults(browser, view)
                 let broken = try await violations(browser)
