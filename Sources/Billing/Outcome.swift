@@ -134,7 +134,7 @@ package enum DeclineClass: Hashable, Sendable {
 }
 
 /// What is known after one approve request. Not knowing is an answer.
-package enum Outcome: Hashable, Sendable {
+package indirect enum Outcome: Hashable, Sendable {
     /// HTTP 200 and a payment; whether it is *ours* is for ``Transition`` to compare.
     case approved(Payment, traceID: String?)
     case declined(Answer, DeclineClass)
@@ -153,7 +153,7 @@ package enum Outcome: Hashable, Sendable {
 }
 
 /// What a look-up by order id says.
-package enum LookUp: Hashable, Sendable {
+package indirect enum LookUp: Hashable, Sendable {
     case found(Payment)
     /// Status 404 **and** code `NOT_FOUND_PAYMENT`: no payment *yet*.
     case notFound(Answer)

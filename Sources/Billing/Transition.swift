@@ -10,7 +10,7 @@ package struct Transition: Hashable, Sendable {
     package var next: Next
 
     /// What happens to the attempt in hand (`number`).
-    package enum AttemptChange: Hashable, Sendable {
+    package indirect enum AttemptChange: Hashable, Sendable {
         /// A fact: accepted from any worker, however stale.
         case approved(number: Int, Payment, Answer)
         case declined(number: Int, Answer, killsKey: Bool)
@@ -28,7 +28,7 @@ package struct Transition: Hashable, Sendable {
         package enum Found: Hashable, Sendable { case nothing, absent, unclear }
     }
 
-    package enum ChargeChange: Hashable, Sendable {
+    package indirect enum ChargeChange: Hashable, Sendable {
         case paid(Payment)
         /// Nothing to take: an amount of 0 won.
         case free
