@@ -22,6 +22,9 @@ package struct PostgresShadow: Sendable {
     private let session: PostgresSession
 
     package init(_ configuration: PostgresConfiguration) {
+        var configuration = configuration
+        // A look reads every subscription, and nobody waits for it.
+        configuration.statementTimeout = .seconds(60)
         session = PostgresSession(configuration)
     }
 
@@ -71,8 +74,9 @@ package struct PostgresShadow: Sendable {
                     + "\(PostgresStore.schemaVersion)")
         }
         guard try mode.bool("shadow") else { return nil }
-        let due = try connection.query(ShadowSQL.due(after: last, limit: batch))
-            .map { try $0.int64("subscription_id") }
+        let due = try connection.query(
+            ShadowSQL.due(after: last, limit: batch), deadline: .seconds(60)
+        ).map { try $0.int64("subscription_id") }
         var pass = Pass()
         guard let end = due.last else { return (pass, nil) }
         var rows = ShadowRows()

@@ -6,7 +6,12 @@ package import Postgres
 package struct ShadowBooks: Sendable {
     private let configuration: PostgresConfiguration
 
-    package init(_ configuration: PostgresConfiguration) { self.configuration = configuration }
+    package init(_ configuration: PostgresConfiguration) {
+        var configuration = configuration
+        // A million subscriptions take a while.
+        configuration.statementTimeout = .seconds(120)
+        self.configuration = configuration
+    }
 
     /// What another system charged, in place of `billing.other_payments`.
     package struct Payments: Sendable {
