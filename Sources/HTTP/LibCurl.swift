@@ -328,7 +328,8 @@ enum LibCurl {
         let isCleared =
             unsafe billingd_curl_set_text(handle, CURLOPT_URL, nil) == CURLE_OK
             && billingd_curl_set_list(handle, CURLOPT_HTTPHEADER, nil) == CURLE_OK
-            && billingd_curl_set_body(handle, nil, 0) == CURLE_OK
+            // (It would make a POST of a GET.)
+            && (!isPost || billingd_curl_set_body(handle, nil, 0) == CURLE_OK)
         if !isCleared { isReusable = false }
         freeOwn()
         return done

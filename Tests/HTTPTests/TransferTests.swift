@@ -51,6 +51,21 @@ import Testing
         #expect(answer.header("absent") == nil)
     }
 
+    /// The handles of libcurl are used again and again, and nothing of one request is left to the next.
+    @Test func aRequestStaysWhatItIsAfterOthers() async throws {
+        let server = try WireServer { request in
+            .status(200, body: request.method + " " + String(decoding: request.body, as: UTF8.self))
+        }
+        let client = try plainClient()
+        for round in 0..<3 {
+            let long = String(repeating: "x", count: 100 - round)
+            #expect(try await client.post(server.url("/charge"), long).text == "POST \(long)")
+            #expect(try await client.post(server.url("/charge"), "").text == "POST ")
+            #expect(try await client.get(server.url("/look-up")).text == "GET ")
+        }
+        await client.shutdown()
+    }
+
     @Test func aConnectionIsUsedAgain() async throws {
         let server = try WireServer { _ in .status(200) }
         let client = try plainClient()
