@@ -83,6 +83,7 @@ import Testing
             "[S]": try Checkout.text("deploy/test-systemd"),
             "[T]": try [
                 "Tests/BillingStoreTests/RoleTests.swift", "Tests/billingdTests/PageTests.swift",
+                "Tests/billingdTests/ShadowCommandTests.swift",
             ]
             .map { try Checkout.text($0) }.joined(),
             "[C]": try ["Stand", "Restore", "Failover"]
@@ -97,7 +98,7 @@ import Testing
                     systemctl\ [a-z-]+ | billingd\ (check | rotate-key) | adopt-database | deploy/package
                     | createdb | dropdb | pg_dump | pg_restore | schema\.sql | CREATE\ ROLE\ [a-z_]+
                     | install\ -m\ 600\ /dev/stdin | dpkg\ -i | apt-get\ install | paused\ =\ [a-z]+
-                    | mode\ =\ 'live' | tee\ -a\ /etc/billingd/billingd\.env | tee\ /etc/billingd/billingd@
+                    | (begin | end)_shadow | shadow-report | mode\ =\ 'live' | tee\ -a\ /etc/billingd/billingd\.env | tee\ /etc/billingd/billingd@
                     /#
                 )?.output.0, "\(command.text)")
             #expect(run.contains(core), "\(command.mark) \(command.text)")
