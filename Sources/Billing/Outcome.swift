@@ -60,6 +60,10 @@ package struct Payment: Hashable, Sendable {
             && !answers(order, amount)
     }
 
+    /// Some of it went back. A cancel that gave nothing back is none: the provider says one thing and
+    /// shows another.
+    var isGivenBack: Bool { balanceAmount >= Won(0) && balanceAmount < totalAmount }
+
     /// Nothing of the order's money is anywhere, and nothing was: another name may follow.
     package func isOver(as order: OrderID, _ amount: Won) -> Bool {
         isDead(as: order) || isVoid(as: order, amount)

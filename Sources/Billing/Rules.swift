@@ -154,8 +154,8 @@ extension Work {
         switch payment.status {
         case .done where payment.answers(request):
             return paid(.approved(number: request.number, payment, answer), .paid(payment))
-        case .canceled where payment.answers(request),
-            .partialCanceled where payment.answers(request):
+        case .canceled where payment.answers(request) && payment.isGivenBack,
+            .partialCanceled where payment.answers(request) && payment.isGivenBack:
             return paid(.approved(number: request.number, payment, answer), .refunded(payment))
         case .done, .canceled, .partialCanceled, .aborted, .expired, .other:
             return held(nil, "the provider shows a payment that is not ours under this order id")
@@ -168,8 +168,8 @@ extension Work {
         let change: Transition.AttemptChange = .earlierPaid(order: order, payment, unsent: unsent)
         switch payment.status {
         case .done where payment.answers(order, amount): return paid(change, .paid(payment))
-        case .canceled where payment.answers(order, amount),
-            .partialCanceled where payment.answers(order, amount):
+        case .canceled where payment.answers(order, amount) && payment.isGivenBack,
+            .partialCanceled where payment.answers(order, amount) && payment.isGivenBack:
             // Taken and given back, by whatever hand: not to be taken again unasked.
             return paid(change, .refunded(payment))
         case .done, .canceled, .partialCanceled, .aborted, .expired, .other:

@@ -70,10 +70,11 @@ struct PaymentShape: Hashable {
         return Payment(
             paymentKey: isKey ? paymentKey : "", orderID: OrderID(stored: orderId), status: state,
             isBilling: type == "BILLING", currency: currency, totalAmount: Won(totalAmount),
-            // Out of all bounds: as good as not said.
+            // Out of all bounds: as good as not said. CANCELED says itself that nothing is left: of what
+            // went back in part the status is another one.
             balanceAmount: balanceAmount.flatMap {
                 (0...max(0, totalAmount)).contains($0) ? Won($0) : nil
-            },
+            } ?? (state == .canceled ? Won(0) : nil),
             approvedAt: approvedAt,
             receiptURL: receipt?.url.map(Reply.tidy), card: card?.text,
             failure: failure.map {

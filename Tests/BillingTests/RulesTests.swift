@@ -126,10 +126,17 @@ extension OutcomeRulesTests {
 }
 
 struct LookUpRulesTests {
+    private static func givenBack(_ status: Payment.Status, left: Int64) -> Payment {
+        payment { ($0.status, $0.balanceAmount) = (status, Won(left)) }
+    }
+
     private static let cases: [(LookUp, Int, Bool, Kind)] = [
         (.found(payment()), 0, false, .approved),
-        (.found(payment { $0.status = .canceled }), 0, false, .approved),
-        (.found(payment { $0.status = .partialCanceled }), 0, false, .approved),
+        (.found(givenBack(.canceled, left: 0)), 0, false, .approved),
+        (.found(givenBack(.partialCanceled, left: 400)), 0, false, .approved),
+        // Cancelled, and nothing of it went back: the provider contradicts itself.
+        (.found(payment { $0.status = .canceled }), 0, false, .none),
+        (.found(payment { $0.status = .partialCanceled }), 0, false, .none),
         (.found(payment { $0.status = .aborted }), 0, false, .declined),
         (.found(payment { $0.status = .expired }), 0, false, .declined),
         (
@@ -173,7 +180,7 @@ struct LookUpRulesTests {
 
     @Test func moneyThatWentBackIsARefund() {
         let doubt = ProviderTask.Doubt(lookups: 0, notFounds: 0, quietOver: false)
-        let canceled = payment { $0.status = .canceled }
+        let canceled = Self.givenBack(.canceled, left: 0)
         let transition = work().after(.found(canceled), of: request, doubt, jitter: 0)
         #expect(transition.chargeChange == .refunded(canceled))
     }

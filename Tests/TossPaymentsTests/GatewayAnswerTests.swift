@@ -132,6 +132,19 @@ import Testing
         #expect(payment.totalAmount == Won(14_900) && payment.balanceAmount == Won(14_900))
     }
 
+    /// CANCELED is a whole cancel: what was given back in part has another status.
+    @Test(
+        arguments: [
+            ("CANCELED", nil, 0), ("CANCELED", "null", 0), ("CANCELED", "14901", 0),
+            ("CANCELED", "0", 0), ("CANCELED", "400", 400), ("CANCELED", "14900", 14_900),
+            ("PARTIAL_CANCELED", nil, 14_900), ("PARTIAL_CANCELED", "400", 400),
+            ("DONE", nil, 14_900),
+        ] as [(String, String?, Int64)])
+    func whatIsLeftAfterACancel(_ status: String, _ said: String?, _ left: Int64) {
+        let text = paymentText(["status": "\"\(status)\"", "balanceAmount": said])
+        #expect(Reply.payment(Array(text.utf8))?.balanceAmount == Won(left))
+    }
+
     /// A byte-order mark and a wrong charset in the header change nothing of UTF-8 bytes that can be
     /// read; if they cannot, the outcome is unknown, never a decline.
     @Test func theCharsetOfTheHeaderDecidesNothing() async throws {
