@@ -1258,11 +1258,16 @@ BEGIN
 
     -- An open attempt stays due whatever is wished: if money moved, it must be found.
     IF became = 'paused' AND NOT NEW.attempt_open THEN
-        -- A cancel that was to come still comes, and ends the dunning of a charge that is open.
-        NEW.next_charge_at := CASE
-            WHEN NEW.cancel_at IS NULL THEN NULL
-            WHEN NEW.open_charge_id IS NOT NULL THEN greatest(NEW.cancel_at, clock)
-            WHEN NEW.cancel_at <= NEW.period_at THEN NEW.cancel_at END;
+        -- A cancel that was to come still comes, and ends the dunning of a charge that is open. And what
+        -- was tried is looked up once more: a copy of it may have been executed all the same.
+        NEW.next_charge_at := least(
+            CASE
+                WHEN NEW.cancel_at IS NULL THEN NULL
+                WHEN NEW.open_charge_id IS NOT NULL THEN greatest(NEW.cancel_at, clock)
+                WHEN NEW.cancel_at <= NEW.period_at THEN NEW.cancel_at END,
+            (SELECT greatest(a.finished_at + (SELECT gap FROM billing.settings), clock)
+             FROM billing.charges AS c JOIN billing.attempts AS a USING (charge_id, attempt_no)
+             WHERE c.charge_id = NEW.open_charge_id AND c.state = 'open'));
     ELSIF became = 'active' THEN
         NEW.held_reason := NULL;
         IF OLD.held_reason IS NULL THEN

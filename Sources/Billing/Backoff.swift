@@ -4,11 +4,24 @@ package enum Backoff {
     /// When to look an attempt in doubt up again, after `lookups` looks: the design's 1 min, 5 min,
     /// 30 min, 2 h, 6 h, 24 h, then daily.
     package static func lookUp(after lookups: Int) -> Duration {
-        let ladder: [Int64] = [60, 300, 1_800, 7_200, 21_600, 86_400]
-        return .seconds(ladder[min(max(lookups, 0), ladder.count - 1)])
+        .seconds(ladder[min(max(lookups, 0), ladder.count - 1)])
     }
 
-    /// The rung of 2 h, the highest while the name may still be sent again.
+    private static let ladder: [Int64] = [60, 300, 1_800, 7_200, 21_600, 86_400]
+
+    /// The rung that looks from `start` on have come to: each look waits for about as long as they
+    /// have lasted.
+    package static func rung(from start: Instant, to now: Instant) -> Int {
+        var rung = 0
+        var date = start + lookUp(after: 0)
+        while date <= now, rung < ladder.count {
+            rung += 1
+            date = date + lookUp(after: rung)
+        }
+        return rung
+    }
+
+    /// The rung of 2 h, the highest while the name may still be sent again, or a charge waits for its end.
     package static let lastRungOfSends = 3
 
     /// Wait before the same name is tried again after `tries` sends that never left: 5 s doubling

@@ -74,6 +74,8 @@ package struct DueSubscription: Sendable {
         /// Frozen when the charge was opened.
         package var terms: Terms
         package var openedAt: Instant?
+        /// When the last look before its end was first in vain; nil: it was not.
+        package var unclearSince: Instant?
         /// A person must look before anything else happens to it.
         package var isHeld: Bool
         /// Declined attempts so far: rungs of the dunning ladder used up.
@@ -84,13 +86,14 @@ package struct DueSubscription: Sendable {
         package var earlierCode: String?
         package var earliestCode: String?
         package init(
-            id: ChargeID, terms: Terms, openedAt: Instant? = nil, isHeld: Bool = false,
-            declines: Int, attempt: LastAttempt?, earlierCode: String? = nil,
+            id: ChargeID, terms: Terms, openedAt: Instant? = nil, unclearSince: Instant? = nil,
+            isHeld: Bool = false, declines: Int, attempt: LastAttempt?, earlierCode: String? = nil,
             earliestCode: String? = nil
         ) {
             self.id = id
             self.terms = terms
             self.openedAt = openedAt
+            self.unclearSince = unclearSince
             self.isHeld = isHeld
             self.declines = declines
             self.attempt = attempt
@@ -185,7 +188,7 @@ package struct DueSubscription: Sendable {
 
 extension DueSubscription {
     /// What the answer to the attempt in hand is weighed against; `opensAttempt`: it is a new one.
-    package func history(opensAttempt: Bool) -> Work.History {
+    package func history(opensAttempt: Bool, _ numbers: FleetNumbers) -> Work.History {
         var codes = [charge?.earlierCode, charge?.earliestCode].compactMap { $0 }
         if opensAttempt, let last = charge?.attempt {
             if last.request.billingKeyID != card?.id {
@@ -197,6 +200,18 @@ extension DueSubscription {
         return Work.History(
             declines: charge?.declines ?? 0, dunningSteps: dunningSteps, lastCode: codes.first,
             codeBefore: codes.dropFirst().first,
-            cardIsNew: opensAttempt && card?.isNew ?? false)
+            cardIsNew: opensAttempt && card?.isNew ?? false,
+            unclearRung: unclearSince.map { Backoff.rung(from: $0, to: now) },
+            isOverdue: unclearSince.map { $0 + numbers.holdAge <= now } ?? false)
+    }
+
+    /// Since when the charge waits for its last look. One that was to end, was not to end after all and
+    /// is to end again waits anew, and so does one that a pause kept from it.
+    private var unclearSince: Instant? {
+        guard let since = charge?.unclearSince else { return nil }
+        return [periodEnd, cancelAt, resumedAt].reduce(since) { latest, date in
+            guard let date, date <= now else { return latest }
+            return max(latest, date)
+        }
     }
 }

@@ -113,7 +113,7 @@ extension SubscriptionHistory.Period {
             return "\(span): paid, \(money) at \(paidAt.map(zone.text) ?? "an unknown time")."
         case "refunded":
             return "\(span): paid, \(money), and \(won(refunded?.value ?? 0)) of it given back."
-        case "open": return "\(span): open, \(money)."
+        case "open": return "\(span): open, \(money)\(reason.map { "; it \($0)" } ?? "")."
         case "skipped":
             let why =
                 switch reason {
@@ -273,6 +273,7 @@ extension Prospect {
         case .waitsForCard:
             "the charge waits for a card, until the period's end at "
                 + "\(history.fleet.zone.text(history.due.periodEnd))."
+        case .paused: "the charge waits for the end of the pause."
         case .failed(let reason):
             "the charge ends as failed (\(reason.rawValue))\(after(reason, history))."
         }

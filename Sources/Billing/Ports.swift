@@ -97,15 +97,23 @@ package struct Work: Sendable {
         package var codeBefore: String?
         /// The card was registered just now, and nothing was tried with it before.
         package var cardIsNew: Bool
+        /// How far the ladder of look-ups has come since the charge was to end and nothing said clearly
+        /// whether it was paid; nil: that is not so.
+        package var unclearRung: Int?
+        /// It is so long ago that an open attempt would be held.
+        package var isOverdue: Bool
         package init(
             declines: Int = 0, dunningSteps: Int = 4, lastCode: String? = nil,
-            codeBefore: String? = nil, cardIsNew: Bool = false
+            codeBefore: String? = nil, cardIsNew: Bool = false,
+            unclearRung: Int? = nil, isOverdue: Bool = false
         ) {
             self.declines = declines
             self.dunningSteps = dunningSteps
             self.lastCode = lastCode
             self.codeBefore = codeBefore
             self.cardIsNew = cardIsNew
+            self.unclearRung = unclearRung
+            self.isOverdue = isOverdue
         }
 
         /// How often in a row `code` was the answer before this one.
@@ -165,6 +173,9 @@ package enum UnpaidEnding: Hashable, Sendable {
     case free
     /// Not yet: there is no card to try, and it stays open.
     case waitsForCard
+    /// Not yet: the subscription is paused, and the charge stays open; the look is for what may have
+    /// been paid all the same.
+    case paused
 }
 
 /// Why a charge failed (`charges.reason`).

@@ -124,17 +124,32 @@ extension Work {
             case .found(let payment):
                 if payment.isOver(as: order, amount) { continue }
                 return adopted(payment, order, amount, unsent: nil)
-            case .unclear, .faultOfAll:
-                return change(nil, next: .after(Backoff.lookUp(after: 1)))
+            case .unclear, .faultOfAll: return unsealed(order, ending)
             }
         }
         return Transition(
             subscription: subscription, lease: lease, charge: charge,
             chargeChange: ending.change, standing: ending.standing,
-            next: ending == .waitsForCard ? .periodEnd : .advance)
+            next: ending.ends ? .advance : .periodEnd)
     }
 
     // MARK: Pieces
+
+    /// The last look says nothing clear of `order`: asked again on the ladder, and held when an open
+    /// attempt would be. Never less often than a name that may be sent again: of many names one answer
+    /// may fail each time, and the next period waits for all of them.
+    private func unsealed(_ order: OrderID, _ ending: UnpaidEnding) -> Transition {
+        // Nothing waits for the look of a pause.
+        let last = Backoff.lookUp(after: Backoff.lastRungOfSends)
+        guard ending.ends else { return change(nil, next: .after(last)) }
+        if history.isOverdue {
+            return held(nil, "unresolved: nothing says clearly whether \(order) was paid")
+        }
+        let rung = min(max(1, history.unclearRung ?? 0), Backoff.lastRungOfSends)
+        var transition = change(nil, next: .after(Backoff.lookUp(after: rung)))
+        if history.unclearRung == nil { transition.chargeChange = .waits(.unclear) }
+        return transition
+    }
 
     private func found(
         _ payment: Payment, _ request: AttemptRequest, _ jitter: Double
@@ -245,9 +260,17 @@ extension UnpaidEnding {
     var change: Transition.ChargeChange? {
         switch self {
         case .free: .free
-        case .waitsForCard: nil
+        case .waitsForCard, .paused: nil
         case .failed(let reason): .failed(reason)
         case .skipped(let reason): .skipped(reason)
+        }
+    }
+
+    /// The charge is over with it.
+    var ends: Bool {
+        switch self {
+        case .waitsForCard, .paused: false
+        case .failed, .skipped, .free: true
         }
     }
 
@@ -260,7 +283,7 @@ extension UnpaidEnding {
         case .failed(.canceled): .canceled
         case .free: .good
         case .waitsForCard: .suspended
-        case .skipped: nil
+        case .skipped, .paused: nil
         }
     }
 }

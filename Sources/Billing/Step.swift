@@ -90,7 +90,8 @@ package struct Step: Hashable, Sendable {
         if row.silentClaims > numbers.maximumSilentClaims { return hold(wrong: poison(row)) }
         let amount = charge.terms.amount
         if row.isCanceled { return end(row, amount, .failed(.canceled), numbers) }
-        if row.state == .paused { return local(next: .never) }
+        // Not "never": a cancel may be to come, or somebody resume it before this is written.
+        if row.state == .paused { return local(next: .periodEnd) }
         if let problem = row.problem { return hold(wrong: problem) }
         if row.looksFirst, isOfPause(row, charge) {
             return end(row, amount, .skipped(.paused), numbers)
@@ -127,7 +128,7 @@ package struct Step: Hashable, Sendable {
             let next: Transition.Next =
                 switch ending {
                 case .failed(.canceled): .never
-                case .waitsForCard: .periodEnd
+                case .waitsForCard, .paused: .periodEnd
                 case .failed, .skipped, .free: .advance
                 }
             return local(ending.change, standing: ending.standing, next: next, opens: opens)
@@ -191,15 +192,16 @@ package struct Step: Hashable, Sendable {
         _ attempt: DueSubscription.LastAttempt, _ numbers: FleetNumbers
     ) -> Step {
         if row.silentClaims > numbers.maximumSilentClaims { return hold(wrong: poison(row)) }
-        if row.isCanceled { return seal(row, charge, attempt, .canceled, numbers) }
-        if row.state == .paused { return local(next: .never) }
+        if row.isCanceled { return seal(row, charge, attempt, .failed(.canceled), numbers) }
+        // Nothing is sent in a pause, but a copy of what was sent before it may have been executed.
+        if row.state == .paused { return seal(row, charge, attempt, .paused, numbers) }
         if row.periodEnd <= row.now {
             // No card to the end is the customer's doing; a card that never worked in time is not.
             let reason: FailReason = row.card == nil ? .noCard : .superseded
-            return seal(row, charge, attempt, reason, numbers)
+            return seal(row, charge, attempt, .failed(reason), numbers)
         }
         if attempt.state == .declined, charge.declines > row.dunningSteps {
-            return seal(row, charge, attempt, .exhausted, numbers)
+            return seal(row, charge, attempt, .failed(.exhausted), numbers)
         }
         guard let card = row.card else {
             return local(standing: .suspended, next: .periodEnd)
@@ -228,14 +230,14 @@ package struct Step: Hashable, Sendable {
     /// The last look before a charge ends unpaid, at least a gap after its last attempt ended.
     private static func seal(
         _ row: DueSubscription, _ charge: DueSubscription.OpenCharge,
-        _ attempt: DueSubscription.LastAttempt, _ reason: FailReason, _ numbers: FleetNumbers
+        _ attempt: DueSubscription.LastAttempt, _ ending: UnpaidEnding, _ numbers: FleetNumbers
     ) -> Step {
         if let finished = attempt.finishedAt, row.now < finished + numbers.gap {
             return local(next: .at(finished + numbers.gap))
         }
         let task = ProviderTask.seal(
             names(row, before: attempt.request.number + 1, numbers), amount: charge.terms.amount,
-            ending: .failed(reason))
+            ending: ending)
         return Step(opensCharge: false, action: .ask(task, opensAttempt: false))
     }
 

@@ -45,6 +45,8 @@ package struct Transition: Hashable, Sendable {
     package enum WaitReason: String, Hashable, Sendable {
         /// Its card was declined too often; see ``FleetNumbers/keyDeclines``.
         case keyDeclines = "waits: the card was declined 15 times in 30 days"
+        /// It would end, but for the last look; told once, so that the charge says since when.
+        case unclear = "waits: the provider does not say clearly whether it was paid"
     }
 
     /// Why a period was not charged (`charges.reason`).

@@ -63,7 +63,7 @@ extension Claim {
             work.append(
                 Work(
                     subscription: due.id, lease: due.lease, charge: charge, task: task,
-                    history: due.history(opensAttempt: opensAttempt)))
+                    history: due.history(opensAttempt: opensAttempt, numbers)))
         }
     }
 }

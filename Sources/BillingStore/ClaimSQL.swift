@@ -88,7 +88,7 @@ enum ClaimSQL {
              OR EXISTS (
                 SELECT FROM billing.charges AS c JOIN billing.plans AS p ON p.plan_id = s.plan_id
                 WHERE c.charge_id = s.open_charge_id AND c.attempt_no > 0
-                  AND (c.period_end <= (SELECT billing.now())
+                  AND (s.state = 'paused' OR c.period_end <= (SELECT billing.now())
                        OR c.declines > coalesce(cardinality(p.dunning), 0))))
         """
 
@@ -143,6 +143,8 @@ enum ClaimSQL {
                     'billing_key: 8 to 200 of A-Z a-z 0-9 _ = -'
             END AS problem,
             c.charge_id, c.state = 'held' AS is_held, c.created_at AS charge_opened_at,
+            CASE WHEN c.reason = \(Transition.WaitReason.unclear.rawValue) THEN c.updated_at END
+                AS unclear_since,
             c.amount AS charge_amount,
             c.tax_free_amount AS charge_tax_free, c.order_name AS charge_name, c.declines,
             a.attempt_no, a.state AS attempt_state, a.order_id, a.billing_key_id AS attempt_card,

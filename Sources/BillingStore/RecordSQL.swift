@@ -168,9 +168,13 @@ enum RecordSQL {
                                       'looked_up_absent', 'looked_up_unclear')
                     THEN clock + make_interval(secs => next_seconds)
                 -- Paused, it waits; but a cancel ends its charge all the same, by a seal when it may be.
+                -- And a name that has ended is looked up once more, when nothing of it can act any more.
                 WHEN becomes = 'paused' AND (cancel_at <= clock) IS NOT TRUE THEN
-                    CASE WHEN open_charge IS NOT NULL THEN cancel_at
-                         WHEN next_kind = 'at' THEN next_at END
+                    least(CASE WHEN open_charge IS NOT NULL THEN cancel_at END,
+                        CASE WHEN attempt_becomes IS NOT NULL THEN clock + gap
+                             WHEN next_kind = 'at' THEN next_at
+                             WHEN next_kind = 'after'
+                                 THEN clock + make_interval(secs => next_seconds) END)
                 ELSE least(
                     CASE next_kind
                         WHEN 'after' THEN clock + make_interval(secs => next_seconds)

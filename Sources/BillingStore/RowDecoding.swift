@@ -47,6 +47,7 @@ extension PostgresRow {
                 taxFreeAmount: Won(try int64("charge_tax_free")),
                 orderName: try string("charge_name")),
             openedAt: try instant("charge_opened_at"),
+            unclearSince: try instantOrNil("unclear_since"),
             isHeld: try bool("is_held"), declines: try int("declines"),
             attempt: try lastAttempt(),
             earlierCode: try stringOrNil("earlier_code"),

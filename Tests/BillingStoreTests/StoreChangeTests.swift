@@ -230,6 +230,10 @@ extension StoreTests {
             try await stage.record(first.declined())
             try await stage.web("SELECT billing.pause(1)")
             try await stage.pass("2 days")
+            let look = try await stage.work()
+            try await stage.record(
+                look.afterSeal(
+                    [(look.earlier[0], .notFound(.absent))], amount: Won(14_900), ending: .paused))
             try await stage.expectNothing()
             try await stage.web("SELECT billing.resume(1)")
             #expect(try await stage.story().hasPrefix("past_due 0, due; open; "))

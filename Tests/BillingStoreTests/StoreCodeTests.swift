@@ -56,6 +56,77 @@ extension StoreTests {
                     == "t")
         }
 
+        /// Since when a charge waits for its last look is told by the charge itself.
+        @Test func aSealThatStaysUnclearIsHeldAfterTwoWeeks() async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe()
+            try await stage.record(try await stage.work().declined())
+            try await stage.web("SELECT billing.cancel(1, 'now')")
+            try await stage.pass("2 hours")
+            func look() async throws -> Transition {
+                let seal = try await stage.work()
+                let unclear = LookUp.unclear(.timeout)
+                return seal.afterSeal(
+                    seal.earlier.map { ($0, unclear) }, amount: Won(14_900),
+                    ending: .failed(.canceled))
+            }
+            try await stage.record(try await look())
+            let reason = "open waits: the provider does not say clearly whether it was paid"
+            #expect(try await stage.story().hasPrefix("past_due 0, in 5 min; \(reason);"))
+            try await stage.pass("3 hours")
+            try await stage.record(try await look())
+            #expect(try await stage.story().hasPrefix("past_due 0, in 120 min; \(reason);"))
+            try await stage.pass("13 days 20 hours")
+            try await stage.record(try await look())
+            #expect(try await stage.story().hasPrefix("past_due 0, in 120 min; \(reason);"))
+            try await stage.pass("3 hours")
+            try await stage.record(try await look())
+            let story = try await stage.story()
+            #expect(story.hasPrefix("past_due 0, never; held unresolved: "), "\(story)")
+        }
+
+        /// A copy of a request whose decline the provider forgot: the pause does not hide its payment.
+        @Test(arguments: [false, true])
+        func aPauseHidesNoPayment(_ isPaid: Bool) async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe()
+            let send = try await stage.work()
+            // Paused while the request is under way.
+            try await stage.web("SELECT billing.pause(1)")
+            try await stage.record(try send.declined())
+            #expect(try await stage.story().hasPrefix("paused 0, in 60 min; open;"))
+            try await stage.pass("1 hour")
+            let look = try await stage.work()
+            #expect(look.task == .seal(look.earlier, amount: Won(14_900), ending: .paused))
+            let unclear = look.afterSeal(
+                [(look.earlier[0], .unclear(.timeout))], amount: Won(14_900), ending: .paused)
+            try await stage.record(unclear)
+            #expect(try await stage.story().hasPrefix("paused 0, in 120 min; open;"))
+            try await stage.pass("2 hours")
+            let again = try await stage.work()
+            let answer: LookUp =
+                try isPaid ? .found(send.payment("pay-late")) : .notFound(.absent)
+            try await stage.record(
+                again.afterSeal(
+                    [(again.earlier[0], answer)], amount: Won(14_900), ending: .paused))
+            let story = try await stage.story()
+            #expect(
+                story.hasPrefix(
+                    isPaid ? "paused 1, never; paid pay-late;" : "paused 0, never; open;"),
+                "\(story)")
+            try await stage.expectNothing()
+            // Paused again later, with nothing new: looked at once more and no oftener.
+            try await stage.web("SELECT billing.resume(1); SELECT billing.pause(1)")
+            if !isPaid {
+                let last = try await stage.work()
+                try await stage.record(
+                    last.afterSeal(
+                        [(last.earlier[0], .notFound(.absent))], amount: Won(14_900),
+                        ending: .paused))
+            }
+            try await stage.expectNothing()
+        }
+
         /// Proven not to have left, and nobody wants it any more: nothing is sent.
         @Test func anUnsentAttemptIsNotSentAfterACancel() async throws {
             let stage = try await StoreStage()

@@ -348,7 +348,9 @@ extension StoreTests {
                 seal.afterSeal(
                     [(seal.earlier[0], .unclear(.timeout))], amount: Won(14_900),
                     ending: .failed(.exhausted)))
-            #expect(try await stage.story().hasPrefix("past_due 0, in 5 min; open; 1 declined"))
+            #expect(
+                try await stage.story().hasPrefix("past_due 0, in 5 min; open waits: the provider ")
+            )
         }
 
         @Test func nothingToTake() async throws {

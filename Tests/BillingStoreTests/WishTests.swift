@@ -85,12 +85,35 @@ import Testing
         let (subscription, _) = try await shop.pastDue()
         try await shop.run("SELECT billing.cancel(\(subscription))", as: .web)
         try await shop.run("SELECT billing.pause(\(subscription))", as: .web)
+        // What was tried is looked up first; the worker then writes the end's date.
+        #expect(
+            try await shop.holds(
+                "state = 'paused' AND next_charge_at < cancel_at AND next_charge_at = "
+                    + "(SELECT finished_at + interval '1 hour' FROM billing.attempts)"))
+    }
+
+    @Test func aPauseWhenTheEndComesFirstKeepsIt() async throws {
+        let shop = try await Shop.open()
+        let (subscription, _) = try await shop.pastDue()
+        try await shop.run(
+            "UPDATE billing.subscriptions SET cancel_at = billing.now() + interval '5 minutes'",
+            as: .web)
+        try await shop.run("SELECT billing.pause(\(subscription))", as: .web)
         #expect(try await shop.holds("state = 'paused' AND next_charge_at = cancel_at"))
     }
 
-    @Test func aPauseInDunningWithoutACancelHasNoDate() async throws {
+    /// The look at what was tried is due when the gap is over; a held charge has none.
+    @Test func aPauseInDunningHasOneLookToCome() async throws {
         let shop = try await Shop.open()
         let (subscription, _) = try await shop.pastDue()
+        try await shop.run("UPDATE billing.settings SET clock_offset = '2 hours'")
+        try await shop.run("SELECT billing.pause(\(subscription))", as: .web)
+        #expect(
+            try await shop.holds(
+                "state = 'paused' AND next_charge_at BETWEEN billing.now() - interval '1 minute' "
+                    + "AND billing.now()"))
+        try await shop.run("SELECT billing.resume(\(subscription))", as: .web)
+        try await shop.run("UPDATE billing.charges SET state = 'held', reason = 'test'")
         try await shop.run("SELECT billing.pause(\(subscription))", as: .web)
         #expect(try await shop.holds("state = 'paused' AND next_charge_at IS NULL"))
     }

@@ -119,7 +119,7 @@ struct CodeRulesTests {
                     earlierCode: "B", earliestCode: "A"))
         }
         func codes(_ row: DueSubscription, opens: Bool) -> [String?] {
-            let history = row.history(opensAttempt: opens)
+            let history = row.history(opensAttempt: opens, FleetNumbers())
             #expect(history.cardIsNew == opens)
             return [history.lastCode, history.codeBefore]
         }

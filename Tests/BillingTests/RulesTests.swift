@@ -358,8 +358,40 @@ struct EarlierNamesRulesTests {
         #expect(Kind(before(answer, isRepeat: true)?.attempt) == .unknown)
         let seal = work().afterSeal(
             [(first, answer)], amount: Won(1_000), ending: .failed(.exhausted))
-        #expect(seal.chargeChange == nil)
+        #expect(seal.chargeChange == .waits(.unclear))
         #expect(seal.next == .after(.seconds(300)))
+    }
+
+    /// Told once; from then on the ladder, never above two hours, and a person after two weeks.
+    @Test(arguments: [
+        (0, false, Int64(300)), (1, false, 300), (2, false, 1_800), (3, false, 7_200),
+        (9, false, 7_200), (9, true, 0),
+    ])
+    func aSealThatStaysUnclearClimbsTheLadder(_ rung: Int, _ isOverdue: Bool, _ wait: Int64) {
+        let work = work(Work.History(unclearRung: rung, isOverdue: isOverdue))
+        func seal(_ ending: UnpaidEnding) -> Transition {
+            work.afterSeal([(first, .unclear(poor))], amount: Won(1_000), ending: ending)
+        }
+        let failed = seal(.failed(.exhausted))
+        #expect(failed.next == (isOverdue ? .never : .after(.seconds(wait))))
+        #expect(
+            failed.chargeChange
+                == (isOverdue
+                    ? .held("unresolved: nothing says clearly whether \(first) was paid") : nil))
+        // Nothing waits for the look of a pause, or for a card.
+        for ending in [UnpaidEnding.paused, .waitsForCard] {
+            #expect(seal(ending).next == .after(.seconds(7_200)))
+            #expect(seal(ending).chargeChange == nil)
+        }
+    }
+
+    @Test func theLookOfAPauseChangesNothingUnlessSomethingIsPaid() {
+        let none = work().afterSeal(
+            [(first, .notFound(poor))], amount: Won(1_000), ending: .paused)
+        #expect(none.chargeChange == nil && none.standing == nil && none.attempt == nil)
+        #expect(none.next == .periodEnd)
+        let paid = work().afterSeal([(first, earlier())], amount: Won(1_000), ending: .paused)
+        #expect(Kind(paid.attempt) == .earlierPaid)
     }
 
     @Test(
@@ -406,7 +438,7 @@ struct EarlierNamesRulesTests {
     @Test func aSealInDoubtWaitsAndOneThatFindsMoneyPays() {
         let doubt = work().afterSeal(
             [(first, .unclear(poor))], amount: Won(1_000), ending: .failed(.exhausted))
-        #expect(doubt.chargeChange == nil)
+        #expect(doubt.chargeChange == .waits(.unclear))
         #expect(doubt.next == .after(.seconds(300)))
         let paid = work().afterSeal(
             [(first, earlier())], amount: Won(1_000), ending: .failed(.canceled))

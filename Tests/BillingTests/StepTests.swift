@@ -172,7 +172,7 @@ struct StepTests {
                 $0.charge?.openedAt = start + day * 2
             }, .send(1, isRepeat: false, earlier: 20, opensAttempt: true), false
         ),
-        (row().with(nil) { $0.state = .paused }, .write(nil, nil, .never), false),
+        (row().with(nil) { $0.state = .paused }, .write(nil, nil, .periodEnd), false),
         (row().with(nil) { $0.charge?.isHeld = true }, .write(nil, nil, .never), false),
     ]
 
@@ -210,7 +210,7 @@ struct StepTests {
         ),
         (row().with(nil) { $0.state = .canceled }, .write(.failed(.canceled), .canceled, .never)),
         (row().with(nil) { $0.cancelAt = start }, .write(.failed(.canceled), .canceled, .never)),
-        (row().with(nil) { $0.state = .paused }, .write(nil, nil, .never)),
+        (row().with(nil) { $0.state = .paused }, .write(nil, nil, .periodEnd)),
         (row().with(nil) { $0.problem = "plan gone" }, .hold),
         (
             row().with(nil) { $0.now = $0.periodEnd },
@@ -354,7 +354,26 @@ struct StepTests {
             .send(2, isRepeat: false, earlier: 20, opensAttempt: true)
         ),
         (row().with(attempt(.declined)) { $0.silentClaims = 6 }, .hold),
-        (row().with(attempt(.declined)) { $0.state = .paused }, .write(nil, nil, .never)),
+        // Nothing is sent in a pause, but what was sent before may have been executed.
+        (row().with(attempt(.declined)) { $0.state = .paused }, .write(nil, nil, .at(start + gap))),
+        (
+            row().with(attempt(.declined)) {
+                $0.state = .paused
+                $0.now = start + gap
+            }, .look(.paused, names: 1)
+        ),
+        (
+            row().with(attempt(.declined)) {
+                $0.state = .paused
+                $0.now = $0.periodEnd
+            }, .look(.paused, names: 1)
+        ),
+        (
+            row().with(attempt(.declined)) {
+                ($0.state, $0.cancelAt) = (.paused, start)
+                $0.now = start + gap
+            }, .seal(.canceled)
+        ),
         (
             row().with(attempt(.declined)) { $0.state = .canceled },
             .write(nil, nil, .at(start + gap))
@@ -426,6 +445,27 @@ struct StepTests {
             return
         }
         #expect(doubt.lookups == rung)
+    }
+
+    /// From when its last look was first in vain, or from a later date that ends it.
+    @Test func aChargeThatWaitsForItsLastLookKnowsForHowLong() {
+        func history(
+            _ hours: Int?, _ change: (inout DueSubscription) -> Void = { _ in }
+        ) -> Work.History {
+            let due = row().with(attempt(.declined)) {
+                $0.now = start + day * 20
+                $0.charge?.unclearSince = hours.map { start + day * 20 + .seconds(-3_600 * $0) }
+                change(&$0)
+            }
+            return due.history(opensAttempt: false, numbers)
+        }
+        #expect(history(nil).unclearRung == nil && !history(nil).isOverdue)
+        #expect([0, 1, 3, 40, 400].map { history($0).unclearRung } == [0, 3, 4, 6, 6])
+        #expect([335, 336].map { history($0).isOverdue } == [false, true])
+        #expect(!history(400) { $0.cancelAt = start + day * 19 }.isOverdue)
+        #expect(history(400) { $0.cancelAt = start + day * 21 }.isOverdue)
+        #expect(!history(400) { $0.periodEnd = start + day * 20 }.isOverdue)
+        #expect(!history(400) { $0.resumedAt = start + day * 19 }.isOverdue)
     }
 
     @Test func aNewAttemptPinsTodaysCardAndTheFrozenTerms() {

@@ -10,6 +10,15 @@ struct BackoffTests {
         #expect(Backoff.lookUp(after: lookups) == .seconds(seconds))
     }
 
+    @Test(
+        arguments: zip(
+            [-99, 0, 59, 60, 359, 360, 2_159, 2_160, 9_360, 117_359, 117_360, 9_999_999],
+            [0, 0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 6]))
+    func timeAloneClimbsTheLadder(_ seconds: Int, _ rung: Int) {
+        let start = Instant(microseconds: 1_800_000_000_000_000)
+        #expect(Backoff.rung(from: start, to: start + .seconds(seconds)) == rung)
+    }
+
     @Test(arguments: zip([-5, 0, 1, 6, 7, 60, Int.max], [5, 5, 10, 320, 600, 600, 600]))
     func unsentRequestsWaitHalfToAllOfAStep(_ tries: Int, _ seconds: Int) {
         #expect(Backoff.notSent(tries: tries, jitter: 0) == .seconds(seconds) / 2)

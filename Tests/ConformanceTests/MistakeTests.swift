@@ -119,8 +119,8 @@ struct Mistake: Sendable, CustomTestStringConvertible {
             name: "a pause forgets the cancel to come",
             function: (
                 "billing.follow_subscription()",
-                "WHEN NEW.cancel_at <= NEW.period_at THEN NEW.cancel_at END;",
-                "WHEN false THEN NEW.cancel_at END;"
+                "WHEN NEW.cancel_at <= NEW.period_at THEN NEW.cancel_at END,",
+                "WHEN false THEN NEW.cancel_at END,"
             ),
             check: .list([
                 .subscribe(customer: 0, plan: 0, in: 86_400), .cancel(0, now: false), .pause(0),

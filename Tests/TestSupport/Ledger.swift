@@ -84,6 +84,8 @@ package struct Ledger: Sendable {
         package var openedAt: Instant
         package var state = State.open
         package var reason: String?
+        /// `updated_at` of the record that wrote `reason`, when it waits.
+        package var waitsSince: Instant?
         package var paymentKey: String?
         package var refunded: Won?
         package var declines = 0

@@ -116,7 +116,8 @@ extension Ledger {
         }
         guard let charge = row.openCharge.map({ self[charge: $0] }), !charge.attempts.isEmpty
         else { return false }
-        return charge.end <= now || charge.declines > plans[row.plan].dunning.count
+        return row.state == .paused || charge.end <= now
+            || charge.declines > plans[row.plan].dunning.count
     }
 
     private func together(_ locked: [Int64]) -> [Int64] {
@@ -230,6 +231,8 @@ extension Ledger {
             .map(\.code).suffix(2).reversed()
         return DueSubscription.OpenCharge(
             id: ChargeID(charge.id), terms: charge.terms, openedAt: charge.openedAt,
+            unclearSince: charge.reason == Transition.WaitReason.unclear.rawValue
+                ? charge.waitsSince : nil,
             isHeld: charge.state == .held,
             declines: charge.declines,
             attempt: last.map { attempt in
@@ -348,7 +351,7 @@ extension Claim {
             work.append(
                 Work(
                     subscription: due.id, lease: due.lease, charge: charge, task: task,
-                    history: due.history(opensAttempt: opensAttempt)))
+                    history: due.history(opensAttempt: opensAttempt, numbers)))
         }
     }
 }

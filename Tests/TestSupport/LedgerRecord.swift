@@ -232,9 +232,15 @@ extension Ledger {
         default: break
         }
         if news.becomes == .paused, row.cancelAt.map({ $0 > clock }) ?? true {
-            if row.openCharge != nil { return row.cancelAt }
-            if case .at(let instant) = transition.next { return instant }
-            return nil
+            var date: Instant?
+            if news.attemptBecomes != nil {
+                date = clock + numbers.gap
+            } else if case .at(let instant) = transition.next {
+                date = instant
+            } else if case .after(let wait) = transition.next {
+                date = clock + wait
+            }
+            return [row.openCharge == nil ? nil : row.cancelAt, date].compactMap { $0 }.min()
         }
         var dates: [Instant] = []
         switch transition.next {
@@ -318,6 +324,7 @@ extension Ledger {
         defer { self[charge: charge.id] = charge }
         if case .waits(let reason) = news.change, news.verdict == .applied {
             charge.reason = reason.rawValue
+            charge.waitsSince = clock
         }
         guard news.chargeBecomes != nil || news.attemptBecomes == .declined else { return }
         let was = charge.state

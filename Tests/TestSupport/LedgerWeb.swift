@@ -108,10 +108,14 @@ extension Ledger {
     private func follow(_ old: Subscription, _ new: inout Subscription, _ clock: Instant) {
         let became = new.state != old.state ? new.state : nil
         if became == .paused, !new.attemptOpen {
-            new.nextChargeAt = new.cancelAt.flatMap { cancelAt in
+            let end = new.cancelAt.flatMap { cancelAt -> Instant? in
                 if new.openCharge != nil { return max(cancelAt, clock) }
                 return cancelAt <= new.periodAt ? cancelAt : nil
             }
+            let charge = new.openCharge.map { self[charge: $0] }
+            let finished = charge?.state == .open ? charge?.attempts.last?.finishedAt : nil
+            let look = finished.map { max($0 + numbers.gap, clock) }
+            new.nextChargeAt = [end, look].compactMap { $0 }.min()
         } else if became == .active {
             new.resumedAt = clock
             new.askedAt = clock

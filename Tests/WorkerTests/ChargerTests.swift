@@ -81,7 +81,7 @@ struct ChargerTests {
         #expect(desk.gateway.requests == orders.prefix(4).map { .lookUp($0) })
         let seal = ProviderTask.seal(orders, amount: Won(9_900), ending: .failed(.exhausted))
         let unsealed = await desk.run(seal, within: 220)
-        #expect(unsealed?.chargeChange == nil)
+        #expect(unsealed?.chargeChange == .waits(.unclear))
         #expect(unsealed?.next == .after(.seconds(300)))
         #expect(desk.gateway.requests.count == 8)
     }
