@@ -579,7 +579,9 @@ COMMENT ON COLUMN billing.attempts.state IS
 COMMENT ON COLUMN billing.attempts.code IS 'The provider''s last code, or ours for no answer.';
 COMMENT ON COLUMN billing.attempts.message IS 'The provider''s text to it.';
 COMMENT ON COLUMN billing.attempts.http_status IS 'Status of the last answer.';
-COMMENT ON COLUMN billing.attempts.trace_id IS 'The provider''s trace id, for its support.';
+COMMENT ON COLUMN billing.attempts.trace_id IS
+    'The provider''s trace id of the last answer to a send, for its support; of an answer that it kept '
+    'two, the second of the first time.';
 COMMENT ON COLUMN billing.attempts.opened_at IS 'Business time of its opening, before any send.';
 COMMENT ON COLUMN billing.attempts.sent_at IS
     'Business time of the last claim that sent it; null: proven not to have left.';

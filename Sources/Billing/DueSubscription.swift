@@ -108,6 +108,8 @@ package struct DueSubscription: Sendable {
         /// All that is sent under this name, pinned.
         package var request: AttemptRequest
         package var code: String?
+        /// Of the last answer to a send.
+        package var traceID: String?
         package var openedAt: Instant
         package var finishedAt: Instant?
         /// The midnight in Korea after `finishedAt`.
@@ -131,7 +133,8 @@ package struct DueSubscription: Sendable {
         package var sameKey: Bool
 
         package init(
-            state: State, request: AttemptRequest, code: String? = nil, openedAt: Instant,
+            state: State, request: AttemptRequest, code: String? = nil, traceID: String? = nil,
+            openedAt: Instant,
             finishedAt: Instant? = nil, nextDay: Instant? = nil, everUnknown: Bool = false,
             inDoubt: Bool = true,
             absent: Bool = false, sends: Int = 1, lookups: Int = 0, notFounds: Int = 0,
@@ -140,6 +143,7 @@ package struct DueSubscription: Sendable {
             self.state = state
             self.request = request
             self.code = code
+            self.traceID = traceID
             self.openedAt = openedAt
             self.finishedAt = finishedAt
             self.nextDay = nextDay
@@ -201,6 +205,7 @@ extension DueSubscription {
             declines: charge?.declines ?? 0, dunningSteps: dunningSteps, lastCode: codes.first,
             codeBefore: codes.dropFirst().first,
             cardIsNew: opensAttempt && card?.isNew ?? false,
+            trace: opensAttempt ? nil : charge?.attempt?.traceID,
             unclearRung: unclearSince.map { Backoff.rung(from: $0, to: now) },
             isOverdue: unclearSince.map { $0 + numbers.holdAge <= now } ?? false)
     }

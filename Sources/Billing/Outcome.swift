@@ -97,11 +97,24 @@ package struct Answer: Hashable, Sendable {
         /// Of a refusal: maintenance, which takes hours.
         case lastsHours
         /// Of an unknown: the provider's own words for this very request, which it may keep and repeat
-        /// under its key.
+        /// under its key (``Work/isKept(_:)``).
         case finalWord
         /// The same, and it blames what was sent: when surely nothing was executed, sending it again is
         /// of no use.
         case badInput
+    }
+
+    /// Whether the provider told this before, under the same name: it keeps an answer under the
+    /// idempotency key for 15 days and then sends two trace ids, a new one and that of the first time.
+    /// `known`: the trace of an earlier answer under the name. Such a name is executed no more.
+    func isReplay(of known: String?) -> Bool {
+        guard let first = known.map(Self.traces)?.last, let traceID else { return false }
+        let traces = Self.traces(traceID)
+        return traces.count == 2 && traces[1] == first && traces[0] != first
+    }
+
+    private static func traces(_ text: String) -> [Substring] {
+        text.split { $0 == "," || $0 == " " }
     }
 
     package init(

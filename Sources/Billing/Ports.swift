@@ -97,6 +97,8 @@ package struct Work: Sendable {
         package var codeBefore: String?
         /// The card was registered just now, and nothing was tried with it before.
         package var cardIsNew: Bool
+        /// Trace of the last answer to a send of the open attempt.
+        package var trace: String?
         /// How far the ladder of look-ups has come since the charge was to end and nothing said clearly
         /// whether it was paid; nil: that is not so.
         package var unclearRung: Int?
@@ -104,7 +106,7 @@ package struct Work: Sendable {
         package var isOverdue: Bool
         package init(
             declines: Int = 0, dunningSteps: Int = 4, lastCode: String? = nil,
-            codeBefore: String? = nil, cardIsNew: Bool = false,
+            codeBefore: String? = nil, cardIsNew: Bool = false, trace: String? = nil,
             unclearRung: Int? = nil, isOverdue: Bool = false
         ) {
             self.declines = declines
@@ -112,6 +114,7 @@ package struct Work: Sendable {
             self.lastCode = lastCode
             self.codeBefore = codeBefore
             self.cardIsNew = cardIsNew
+            self.trace = trace
             self.unclearRung = unclearRung
             self.isOverdue = isOverdue
         }

@@ -50,6 +50,21 @@ extension Work {
         }
     }
 
+    /// Whether `outcome`, of a repeat, is proven to be what the provider answered to an earlier send, and
+    /// keeps. Then nothing of this name will be executed any more, whoever sends it: the answer speaks
+    /// for all of it, as on a first send, but for money that moved before it was given, for which the
+    /// look-ups speak. Without that proof it speaks for one request, and the name may yet be executed.
+    package func isKept(_ outcome: Outcome) -> Bool {
+        switch outcome {
+        case .refused(let answer), .faultOfRow(let answer), .faultOfAll(let answer):
+            answer.isReplay(of: history.trace)
+        case .unknown(let answer):
+            (answer.trait == .finalWord || answer.trait == .badInput)
+                && answer.isReplay(of: history.trace)
+        case .approved, .declined, .duplicate, .notSent: false
+        }
+    }
+
     /// After a look-up of the open attempt `request`. `confirms`: what the provider answered to a
     /// repeat in this very claim; not found now, it ends the attempt.
     package func after(
@@ -61,10 +76,9 @@ extension Work {
         case .found(let payment):
             return found(payment, request, jitter)
         case .notFound(let answer):
-            if let outcome, case .declined(let decline, let kind) = outcome {
-                return declined(number, decline, kind, jitter)
+            if let outcome {
+                return confirmed(outcome, of: request, jitter) ?? unknown(number, answer)
             }
-            if outcome != nil { return unknown(number, answer) }
             // Twice, the last time after the quiet time: only then may the name be sent again.
             let isAbsent = doubt.notFounds >= 1 && doubt.quietOver
             return change(
@@ -149,6 +163,25 @@ extension Work {
         var transition = change(nil, next: .after(Backoff.lookUp(after: rung)))
         if history.unclearRung == nil { transition.chargeChange = .waits(.unclear) }
         return transition
+    }
+
+    /// The answer to a repeat whose payment is not there; nil: it does not end the attempt.
+    private func confirmed(
+        _ outcome: Outcome, of request: AttemptRequest, _ jitter: Double
+    ) -> Transition? {
+        if case .declined(let answer, let kind) = outcome {
+            return declined(request.number, answer, kind, jitter)
+        }
+        guard isKept(outcome) else { return nil }
+        guard case .unknown(let answer) = outcome else {
+            return after(outcome, of: request, isRepeat: false, tries: 0, jitter: jitter)
+        }
+        let ended = Transition.AttemptChange.refused(number: request.number, answer)
+        if answer.trait == .badInput {
+            return held(ended, "refused by the provider: \(answer.code), and not executed")
+        }
+        return change(
+            ended, next: .after(Backoff.refused(number: request.number, jitter: jitter)))
     }
 
     private func found(

@@ -150,7 +150,7 @@ enum ClaimSQL {
             a.attempt_no, a.state AS attempt_state, a.order_id, a.billing_key_id AS attempt_card,
             \(sql: keys ? "ak.billing_key" : "''") AS attempt_key, a.customer_key AS attempt_customer,
             a.amount AS attempt_amount, a.tax_free_amount AS attempt_tax_free,
-            a.order_name AS attempt_name, a.code AS attempt_code,
+            a.order_name AS attempt_name, a.code AS attempt_code, a.trace_id,
             a.secret_key_fingerprint = (SELECT t.secret_key_fingerprint FROM billing.settings AS t)
                 AS same_key,
             a.opened_at, a.finished_at, billing.next_day(a.finished_at) AS next_day,

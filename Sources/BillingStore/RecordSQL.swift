@@ -201,7 +201,9 @@ enum RecordSQL {
             UPDATE billing.attempts AS a
             SET state = coalesce(e.attempt_becomes, a.state),
                 code = e.code, message = e.message, http_status = e.http_status,
-                trace_id = coalesce(e.trace_id, a.trace_id),
+                -- Of the sends: what the provider keeps is known by it again.
+                trace_id = CASE WHEN e.attempt_kind LIKE 'looked_up%' THEN a.trace_id
+                    ELSE coalesce(e.trace_id, a.trace_id) END,
                 contradiction = CASE WHEN e.is_forgotten THEN e.payment_key
                     ELSE a.contradiction END,
                 finished_at = CASE WHEN e.attempt_becomes IS NOT NULL THEN e.clock END,

@@ -69,6 +69,7 @@ extension PostgresRow {
             state: try word(try string("attempt_state"), of: "attempt_state"),
             request: request,
             code: try stringOrNil("attempt_code"),
+            traceID: try stringOrNil("trace_id"),
             openedAt: try instant("opened_at"),
             finishedAt: try instantOrNil("finished_at"),
             nextDay: try instantOrNil("next_day"),

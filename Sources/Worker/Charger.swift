@@ -78,10 +78,15 @@ package struct Charger: Sendable {
         let outcome = await gateway.charge(request, timeout: conversation.requestTimeout)
         conversation.charge = time.now() - start
         conversation.isRetry = isRepeat || tries > 0 || request.number > 1
-        conversation.note(outcome)
-        if needsLookUp(outcome, isRepeat: isRepeat) {
+        // What it kept says nothing of today.
+        if !(isRepeat && work.isKept(outcome)) { conversation.note(outcome) }
+        // What is left of the lease bounds the look-up; too little is as good as no look-up.
+        let left = conversation.deadline + conversation.requestTimeout - time.now()
+        if needsLookUp(outcome, of: work, isRepeat: isRepeat),
+            left >= conversation.requestTimeout / 4
+        {
             let doubt = ProviderTask.Doubt(lookups: 0, notFounds: 0, quietOver: false)
-            let lookUp = await lookUp(request.orderID, &conversation)
+            let lookUp = await lookUp(request.orderID, within: left, &conversation)
             return .record(
                 work.after(
                     lookUp, of: request, doubt, confirms: outcome, jitter: time.jitter()))
@@ -91,13 +96,14 @@ package struct Charger: Sendable {
                 outcome, of: request, isRepeat: isRepeat, tries: tries, jitter: time.jitter()))
     }
 
-    /// "Executed before" is adopted from a look-up; the decline of a repeat must be confirmed,
-    /// because the first send may have been paid.
-    private func needsLookUp(_ outcome: Outcome, isRepeat: Bool) -> Bool {
+    /// "Executed before" is adopted from a look-up; the decline of a repeat, or an answer that the
+    /// provider kept, must be confirmed, because the first send may have been paid.
+    private func needsLookUp(_ outcome: Outcome, of work: Work, isRepeat: Bool) -> Bool {
         switch outcome {
         case .duplicate: true
         case .declined: isRepeat
-        case .approved, .refused, .faultOfRow, .faultOfAll, .notSent, .unknown: false
+        case .approved, .notSent: false
+        case .refused, .faultOfRow, .faultOfAll, .unknown: isRepeat && work.isKept(outcome)
         }
     }
 
@@ -120,9 +126,12 @@ package struct Charger: Sendable {
         return answers
     }
 
-    private func lookUp(_ order: OrderID, _ conversation: inout Conversation) async -> LookUp {
+    private func lookUp(
+        _ order: OrderID, within left: Duration? = nil, _ conversation: inout Conversation
+    ) async -> LookUp {
         let start = time.now()
-        let answer = await gateway.lookUp(order, timeout: conversation.requestTimeout)
+        let most = conversation.requestTimeout
+        let answer = await gateway.lookUp(order, timeout: left.map { min($0, most) } ?? most)
         conversation.lookUps.append(time.now() - start)
         conversation.note(answer)
         return answer

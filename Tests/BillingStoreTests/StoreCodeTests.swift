@@ -56,6 +56,56 @@ extension StoreTests {
                     == "t")
         }
 
+        private func looked(_ stage: StoreStage) async throws {
+            for _ in 1...2 {
+                try await stage.expire()
+                try await stage.pass("3 hours")
+                let absent = Answer(
+                    code: "NOT_FOUND_PAYMENT", httpStatus: 404, traceID: "of-a-look-up")
+                try await stage.record(try await stage.work().after(.notFound(absent)))
+            }
+        }
+
+        /// An error that the provider keeps under the key: known by its trace, which look-ups in between
+        /// do not touch, it ends the name within the hour and not after two weeks. The first answer
+        /// was heard, or the first repeat's was the first that was.
+        @Test(arguments: ["t1", nil])
+        func anAnswerThatIsKeptJamsNoCharge(_ first: String?) async throws {
+            let stage = try await StoreStage()
+            try await stage.subscribe()
+            func kept(_ trace: String?) -> Answer {
+                Answer(code: "PROVIDER_ERROR", httpStatus: 400, traceID: trace, trait: .finalWord)
+            }
+            let send = try await stage.work()
+            try await stage.record(
+                try first == nil ? send.unknown() : send.after(.unknown(kept(first))))
+            for number in 2...(first == nil ? 3 : 2) {
+                try await looked(stage)
+                let again = try await stage.work()
+                #expect(again.isRepeat)
+                let outcome = Outcome.unknown(kept("t\(number), t1"))
+                let isLast = number > 2 || first != nil
+                #expect(again.isKept(outcome) == isLast)
+                let doubt = ProviderTask.Doubt(lookups: 0, notFounds: 0, quietOver: false)
+                try await stage.record(
+                    isLast
+                        ? again.after(
+                            .notFound(.absent), of: try again.request, doubt, confirms: outcome,
+                            jitter: 0.5)
+                        : try again.after(outcome))
+            }
+            let story = try await stage.story()
+            #expect(story.contains("1 refused PROVIDER_ERROR"), "\(story)")
+            try await stage.pass("50 minutes")
+            try await stage.record(try await stage.local())
+            try await stage.pass("10 minutes")
+            let next = try await stage.work()
+            #expect(try next.request.number == 2)
+            #expect(next.earlier.count == 1)
+            try await stage.record(try next.approved())
+            try await stage.expectSound()
+        }
+
         /// Since when a charge waits for its last look is told by the charge itself.
         @Test func aSealThatStaysUnclearIsHeldAfterTwoWeeks() async throws {
             let stage = try await StoreStage()

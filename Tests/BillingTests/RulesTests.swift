@@ -195,6 +195,69 @@ struct LookUpRulesTests {
             .notFound(poor), of: request, doubt, confirms: confirmed, jitter: 0)
         #expect(Kind(transition.attempt) == kind)
     }
+
+    private static func kept(_ trait: Answer.Trait = .none, trace: String? = "t2, t1") -> Answer {
+        Answer(code: "KEPT", httpStatus: 400, traceID: trace, trait: trait)
+    }
+
+    /// With the traces that an earlier answer left in the ledger.
+    private func repeated(_ outcome: Outcome, after trace: String?) -> (Bool, Transition) {
+        let work = work(Work.History(trace: trace))
+        let doubt = ProviderTask.Doubt(lookups: 0, notFounds: 0, quietOver: false)
+        return (
+            work.isKept(outcome),
+            work.after(.notFound(poor), of: request, doubt, confirms: outcome, jitter: 0.5)
+        )
+    }
+
+    /// An answer that the provider is proven to keep speaks for the whole name, as on a first send.
+    @Test(
+        arguments: [
+            (Outcome.refused(kept()), nil), (.faultOfAll(kept()), nil),
+            (.unknown(kept(.finalWord)), nil),
+            (.faultOfRow(kept()), "refused by the provider: KEPT"),
+            (.unknown(kept(.badInput)), "refused by the provider: KEPT, and not executed"),
+        ] as [(Outcome, String?)])
+    func aKeptAnswerEndsTheNameThatIsNotThere(_ outcome: Outcome, _ reason: String?) {
+        for trace in ["t1", "t0, t1"] {
+            let (isKept, transition) = repeated(outcome, after: trace)
+            #expect(isKept)
+            #expect(Kind(transition.attempt) == .refused)
+            #expect(transition.chargeChange == reason.map { .held($0) })
+            #expect(transition.standing == nil)
+        }
+    }
+
+    /// One trace, other traces, none before, or words that never end a name: no proof.
+    @Test(
+        arguments: [
+            (Outcome.unknown(kept(.finalWord, trace: "t1")), "t1"),
+            (.unknown(kept(.finalWord, trace: "t2")), "t1"),
+            (.unknown(kept(.finalWord, trace: nil)), "t1"),
+            (.unknown(kept(.finalWord, trace: "t1, t1")), "t1"),
+            (.unknown(kept(.finalWord, trace: "t3, t2, t1")), "t1"),
+            (.unknown(kept(.finalWord)), "t7"), (.unknown(kept(.finalWord)), "t1, t7"),
+            (.unknown(kept(.finalWord)), nil), (.unknown(kept(.finalWord)), ""),
+            (.unknown(kept()), "t1"), (.duplicate(kept()), "t1"), (.notSent(kept()), "t1"),
+            (.refused(kept(trace: "t2")), "t1"), (.faultOfRow(kept(trace: "t2")), "t1"),
+        ] as [(Outcome, String?)])
+    func whatIsNotProvenToBeKeptEndsNoName(_ outcome: Outcome, _ trace: String?) {
+        let (isKept, transition) = repeated(outcome, after: trace)
+        #expect(!isKept)
+        #expect(Kind(transition.attempt) == .unknown)
+        #expect(transition.chargeChange == nil)
+    }
+
+    /// Money that moved before the error was kept.
+    @Test func aKeptAnswerWhoseNameIsPaidEndsAsPaid() {
+        let doubt = ProviderTask.Doubt(lookups: 0, notFounds: 0, quietOver: false)
+        func after(_ lookUp: LookUp) -> Transition {
+            work(Work.History(trace: "t1")).after(
+                lookUp, of: request, doubt, confirms: .unknown(Self.kept(.finalWord)), jitter: 0)
+        }
+        #expect(after(.found(payment())).chargeChange == .paid(payment()))
+        #expect(Kind(after(.unclear(poor)).attempt) == .unclear)
+    }
 }
 
 struct EarlierNamesRulesTests {

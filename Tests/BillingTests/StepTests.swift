@@ -468,6 +468,12 @@ struct StepTests {
         #expect(!history(400) { $0.resumedAt = start + day * 19 }.isOverdue)
     }
 
+    @Test func onlyTheOpenAttemptsTraceIsKnown() {
+        let due = row().with(attempt(.open) { $0.traceID = "t1" })
+        #expect(due.history(opensAttempt: false, numbers).trace == "t1")
+        #expect(due.history(opensAttempt: true, numbers).trace == nil)
+    }
+
     @Test func aNewAttemptPinsTodaysCardAndTheFrozenTerms() {
         let due = row().with(attempt(.declined)) {
             $0.card = DueSubscription.Card(id: 8, billingKey: BillingKey("new"))

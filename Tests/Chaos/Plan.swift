@@ -128,8 +128,8 @@ struct Plan: Sendable {
             #""action":"executeAndFail""#,
             #""action":"executeAndFail","code":"FAILED_DB_PROCESSING","remembers":false"#,
             #""action":"executeAndFail","code":"IDEMPOTENT_REQUEST_PROCESSING","remembers":false"#,
-            // Not MAINTAINED_METHOD: the provider keeps a 400 under the key. Lost on its way, it is
-            // replayed to every repeat, and the charge is held after two weeks, as it must be.
+            // Kept under the key: lost on its way, it is replayed to every repeat.
+            #""action":"refuse","code":"MAINTAINED_METHOD""#,
             #""action":"refuse","code":"TOO_MANY_REQUESTS""#,
             #""action":"refuse","code":"FAILED_INTERNAL_SYSTEM_PROCESSING""#,
             #""action":"latency","milliseconds":0,"toMilliseconds":1600"#,

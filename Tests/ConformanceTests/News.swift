@@ -73,6 +73,11 @@ extension Operation.News {
         case .faultOfAll: .faultOfAll(Answer(code: "UNAUTHORIZED_KEY"))
         case .duplicate: .duplicate(Answer(code: "DUPLICATED_ORDER_ID"))
         case .notSent: .notSent(Answer(code: "UNKNOWN_HOST"))
+        case .kept:
+            .unknown(
+                Answer(
+                    code: "COMMON_ERROR", httpStatus: 500, traceID: "again,first",
+                    trait: .finalWord))
         case .unknown, .absent, .unclear, .aborted, .abortedForGood, .refunded, .refundedInPart,
             .anothers:
             .unknown(Answer(code: "TIMEOUT"))
@@ -110,7 +115,8 @@ extension Operation.News {
                     paymentKey: "pay-of-another", orderID: OrderID(stored: "another-order"),
                     status: .done, totalAmount: amount))
         case .approvedUnderAnothersKey, .approvedWrongly, .soft, .softOther, .softOnce,
-            .softThenFault, .hard, .refused, .faultOfRow, .duplicate, .notSent, .unknown:
+            .softThenFault, .hard, .refused, .faultOfRow, .duplicate, .notSent, .unknown,
+            .kept:
             return nil
         }
     }

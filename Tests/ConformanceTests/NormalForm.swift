@@ -134,7 +134,7 @@ extension Ledger {
                 NormalForm.flag(attempt.absent)),
             NormalForm.row(
                 "sends", attempt.sends, attempt.lookups, attempt.notFounds, attempt.notSents,
-                quiet, attempt.contradiction),
+                quiet, attempt.contradiction, attempt.traceID),
         ].joined(separator: " ")
     }
 

@@ -50,7 +50,7 @@ extension Operation {
     enum News: Sendable, Hashable, CaseIterable {
         case approved, approvedAgain, approvedUnderAnothersKey, approvedWrongly
         case soft, softOther, softOnce, softThenFault, hard
-        case refused, faultOfRow, faultOfAll, duplicate, notSent, unknown
+        case refused, faultOfRow, faultOfAll, duplicate, notSent, unknown, kept
         case absent, unclear, aborted, abortedForGood, refunded, refundedInPart, anothers
     }
 }
@@ -86,7 +86,7 @@ extension Operation {
         let favourites = dice.among([
             [.approved, .soft], [.unknown, .absent, .absent], [.unknown, .absent, .absent],
             [.hard, .soft, .approved],
-            [.refused, .notSent],
+            [.refused, .notSent], [.kept, .absent, .absent, .kept],
             [.approvedUnderAnothersKey, .approved, .unknown],
             [.approvedUnderAnothersKey, .soft], [.soft, .softOther],
             (0..<4).map { _ in dice.among(News.allCases) },

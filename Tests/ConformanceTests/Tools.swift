@@ -61,7 +61,8 @@ enum Tools {
             micros(a.opened_at), micros(a.finished_at), 'unknown', micros(a.unknown_since),
             flag(a.in_doubt), flag(a.absent), 'sends', a.sends::text, a.lookups::text,
             a.not_founds::text, a.not_sents::text, CASE WHEN a.quiet_until > clock_timestamp()
-                THEN 'quiet' WHEN a.quiet_until IS NOT NULL THEN 'over' END, a.contradiction)
+                THEN 'quiet' WHEN a.quiet_until IS NOT NULL THEN 'over' END, a.contradiction,
+                a.trace_id)
         FROM billing.attempts AS a JOIN billing.charges AS c USING (charge_id)
         UNION ALL
         SELECT words('card', billing_key_id::text, customer_key, state, dead_code)

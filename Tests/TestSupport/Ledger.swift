@@ -102,6 +102,7 @@ package struct Ledger: Sendable {
         package let openedAt: Instant
         package var state = DueSubscription.LastAttempt.State.open
         package var code: String?
+        package var traceID: String?
         package var finishedAt: Instant?
         package var unknownSince: Instant?
         package var inDoubt = true

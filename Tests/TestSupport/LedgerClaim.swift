@@ -238,6 +238,7 @@ extension Ledger {
             attempt: last.map { attempt in
                 DueSubscription.LastAttempt(
                     state: attempt.state, request: attempt.request, code: attempt.code,
+                    traceID: attempt.traceID,
                     openedAt: attempt.openedAt, finishedAt: attempt.finishedAt,
                     nextDay: attempt.finishedAt.map { $0.nextKoreanDay },
                     everUnknown: attempt.unknownSince != nil, inDoubt: attempt.inDoubt,

@@ -273,6 +273,7 @@ extension Ledger {
         }
         attempt.state = news.attemptBecomes ?? attempt.state
         attempt.code = kind.answerCode
+        if case .lookedUp = kind {} else { attempt.traceID = kind.answerTrace ?? attempt.traceID }
         attempt.finishedAt = news.attemptBecomes == nil ? nil : clocks.business
         attempt.inDoubt = news.attemptBecomes == nil
         attempt.absent = false
@@ -416,6 +417,15 @@ extension Transition.AttemptChange {
     fileprivate var attemptNumber: Int? {
         if case .earlierPaid(_, _, let unsent) = self { return unsent }
         return number
+    }
+
+    fileprivate var answerTrace: String? {
+        switch self {
+        case .approved(_, _, let answer), .declined(_, let answer, _), .refused(_, let answer),
+            .notSent(_, let answer), .unknown(_, let answer), .lookedUp(_, let answer, _):
+            answer.traceID
+        case .earlierPaid: nil
+        }
     }
 
     fileprivate var answerCode: String {

@@ -17,6 +17,7 @@ package final class ScriptedGateway: Gateway {
         var hanging: Set<Request> = []
         var hung: [Request: [CheckedContinuation<Void, Never>]] = [:]
         var requests: [Request] = []
+        var lookUpLimits: [Duration] = []
         var payments: [OrderID: Payment] = [:]
         var sent: [AttemptRequest] = []
         var running = 0
@@ -35,6 +36,8 @@ package final class ScriptedGateway: Gateway {
 
     /// All requests in the order of their arrival.
     package var requests: [Request] { state.withLock { $0.requests } }
+    /// How long the look-ups among them might take.
+    package var lookUpLimits: [Duration] { state.withLock { $0.lookUpLimits } }
     /// What the charges among them carried.
     package var sent: [AttemptRequest] { state.withLock { $0.sent } }
     /// The most requests that were under way at one time.
@@ -98,6 +101,7 @@ package final class ScriptedGateway: Gateway {
     }
 
     package func lookUp(_ orderID: OrderID, timeout: Duration) async -> LookUp {
+        state.withLock { $0.lookUpLimits.append(timeout) }
         await arrive(.lookUp(orderID), nil)
         let answer = state.withLock { state in
             state.running -= 1

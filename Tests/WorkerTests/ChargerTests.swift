@@ -18,10 +18,12 @@ private struct Desk {
         charger = Charger(gateway: gateway, status: status, logger: log.logger)
     }
 
-    func run(_ task: ProviderTask, within seconds: Int = 100) async -> Transition? {
+    func run(
+        _ task: ProviderTask, within seconds: Int = 100, trace: String? = nil
+    ) async -> Transition? {
         let work = Work(
             subscription: SubscriptionID(7), lease: LeaseNumber(3), charge: ChargeID(5),
-            task: task)
+            task: task, history: Work.History(trace: trace))
         let terms = Batch.Terms(
             deadline: .seconds(seconds), requestTimeout: .seconds(65), epoch: 0)
         switch await charger.run(work, under: terms) {
@@ -151,6 +153,43 @@ struct ChargerTests {
                 == .lookedUp(number: 1, .timeout, found: .unclear))
         #expect(await desk.run(task)?.attempt == .declined(number: 1, .poor, killsKey: false))
         #expect(desk.gateway.requests.count == 6)
+    }
+
+    /// The lease ends 65 s after the last start of a request: a look-up that cannot end by then is cut
+    /// short, or left to the next claim.
+    @Test(arguments: [(0, Int64(65)), (99, 65), (120, 45), (148, 17), (149, nil), (200, nil)])
+    func aConfirmingLookUpEndsWithinTheLease(_ answered: Int, _ limit: Int64?) async {
+        let clock = desk.clock
+        desk.gateway.script(order(7), charges: .declined(.poor, .soft))
+        desk.gateway.on(.charge(order(7))) { clock.advance(by: .seconds(answered)) }
+        let task = ProviderTask.send(desk.request(), earlier: [], isRepeat: true, tries: 0)
+        let transition = await desk.run(task)
+        #expect(desk.gateway.lookUpLimits == (limit.map { [.seconds($0)] } ?? []))
+        #expect(
+            transition?.attempt
+                == (limit == nil
+                    ? .unknown(number: 1, .poor)
+                    : .declined(number: 1, .poor, killsKey: false)))
+    }
+
+    /// What the provider kept ends the name, but for a payment; and of today it says nothing.
+    @Test func aKeptAnswerIsConfirmedByALookUp() async {
+        let kept = Answer(code: "UNAUTHORIZED_KEY", httpStatus: 401, traceID: "t2, t1")
+        let task = ProviderTask.send(desk.request(), earlier: [], isRepeat: true, tries: 0)
+        desk.gateway.answerEveryCharge(.faultOfAll(kept))
+        #expect(await desk.run(task, trace: "t1")?.attempt == .refused(number: 1, kept))
+        #expect(desk.gateway.requests == [.charge(order(7)), .lookUp(order(7))])
+        #expect(desk.log.lines(at: .critical).isEmpty && desk.log.lines(at: .error).isEmpty)
+        let payment = Payment.of(desk.request())
+        desk.gateway.script(order(7), lookUps: .found(payment))
+        #expect(await desk.run(task, trace: "t1")?.chargeChange == .paid(payment))
+        // Not proven: it is of today, and one request's.
+        guard case .unknown(number: 1, _) = await desk.run(task, trace: "t9")?.attempt else {
+            Issue.record("an answer that was not kept ended the name")
+            return
+        }
+        #expect(desk.gateway.requests.count == 5)
+        #expect(!desk.log.lines(at: .error).isEmpty || !desk.log.lines(at: .critical).isEmpty)
     }
 
     @Test func theDeclineOfAnOnlySendNeedsNoLookUp() async {

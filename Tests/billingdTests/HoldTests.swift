@@ -144,6 +144,34 @@ extension ProcessTests {
                     == 1)
         }
 
+        /// An error that the provider keeps under the key of the first send ends that name within hours:
+        /// the sandbox's replays carry the traces that prove it.
+        @Test func anErrorThatTheProviderKeepsHoldsNothing() async throws {
+            let stage = try await Stage()
+            try await stage.subscribers(1)
+            try stage.sandbox.call("PUT", "switches", #"{"storesAllErrors":true}"#)
+            try stage.sandbox.faults(
+                #"[{"action":"refuse","code":"FAILED_INTERNAL_SYSTEM_PROCESSING"}]"#)
+            #expect(try await stage.billingd(["once"]).status == 0)
+            try stage.sandbox.faults("[]")
+            for _ in 1...3 {
+                try await stage.database.run(
+                    "UPDATE billing.attempts SET quiet_until = now() WHERE state = 'open'")
+                try await pass(stage, "3 hours")
+                #expect(try await stage.billingd(["once"]).status == 0)
+            }
+            #expect(
+                try await stage.count(
+                    "billing.attempts WHERE state = 'refused' AND trace_id LIKE '%, %' "
+                        + "AND code = 'FAILED_INTERNAL_SYSTEM_PROCESSING'") == 1)
+            try await pass(stage, "2 hours")
+            #expect(try await stage.billingd(["once"]).status == 0)
+            #expect(
+                try await stage.count("billing.charges WHERE state = 'paid' AND attempt_no = 2")
+                    == 1)
+            #expect(try stage.sandbox.payments().count == 1)
+        }
+
         @Test func anAttemptTooOldToBeSentEndsFirst() async throws {
             let stage = try await Stage()
             try await stage.subscribers(1)
