@@ -71,6 +71,8 @@
                not remembered; or refuses our data (the charge is held)
      LAG       look-ups do not show a payment at first
      ORDERUNIQ an order id that was approved or declined is answered DUPLICATED_ORDER_ID and not executed again
+     STORES    the provider keeps an error under the key, before or after it took the money, and tells it to every
+               later request of the name in a way that shows that it was told before (`kept`)
      EXPIRE    the provider forgets its answer to a key when the attempt is old
      NOCACHE   the provider does not remember declines: a late copy may then be approved (A2 false)
      LOSE      the database forgets everything once (a standby without the last commits, a backup); nobody claims
@@ -89,7 +91,8 @@
      refusal that answers a repeat ends the attempt), DUPLICATEDECLINED, FENCEALL (lease number demanded of approvals),
      DROPCONTRADICTION, CANCELBLIND (cancel ignores an open attempt), UNACKED (a claim is acted on although it aborted),
      HELDBLIND (a held charge that the customer touches is claimed again), NORESCUE (a lapsed lease is never claimed),
-     NORESEND (never send again), AGEDATONCE (absent means "due at once" also when the name may not be sent any more)
+     NORESEND (never send again), KEPTNEVER (a kept error never ends a name), KEPTBLIND (it does without a look-up),
+     ANYERROR (so does an error that was not kept), AGEDATONCE (absent means "due at once" also when the name may not be sent any more)
    ASSUMPTIONS TAKEN AWAY  TOOLATE (A4: a copy acts after the gap), NOTRUTH (A5: look-ups lag beyond the gap)
    AFTER A LOSS  LOOKOWN: a name that looks new is itself looked up before it is sent, after all earlier ones;
      LOOKALL: so is every name that the charge may ever have had, before a send and before an end
@@ -133,7 +136,7 @@ byte faults = 0;
 #endif
 
 mtype = { none, open, approved, declined, refused, paid, failed, held,
-          unknown, notsent, duplicate, wrongdata, nothing, absent, unclear, earlier, released };
+          unknown, notsent, duplicate, kept, wrongdata, nothing, absent, unclear, earlier, released };
 
 /* The database ------------------------------------------------------------------------------- */
 
@@ -198,7 +201,8 @@ byte lagging = 0;                   /* sum of lag */
 #if defined(COPIES) || !defined(NOCOPIES)
 #define DOUBLED
 #endif
-#if !defined(NOCACHE) && !(defined(REFUSE) && defined(DOUBLED)) && !defined(LOSE)
+#if !defined(NOCACHE) && !(defined(REFUSE) && defined(DOUBLED)) && !defined(LOSE) && \
+    !(defined(STORES) && defined(LAG))
 /* What the provider answers stays true. */
 #define KEEPS_ITS_WORD
 #endif
@@ -209,7 +213,21 @@ inline execute(n, scope, answer) {
 #ifdef REFUSE
   :: FAULT(true); answer = refused
 #endif
-  :: REMEMBERED(KEY(n, scope)) -> answer = key[KEY(n, scope)]
+#ifdef STORES
+  :: FAULT(!REMEMBERED(KEY(n, scope)) && ord[n] != approved);
+     key[KEY(n, scope)] = unknown; answer = unknown;
+     if
+     :: printf("provider: keeps an error for name %d\n", n)
+     :: charges = (charges < 2 -> charges + 1 : 2); ord[n] = approved;
+#ifdef LAG
+        lagging = lagging + 1 - lag[n]; lag[n] = 1;
+#endif
+        printf("provider: takes the money under name %d and keeps an error for it\n", n);
+        INVARIANT(1, charges <= 1);
+        INVARIANT(2, charge != failed)
+     fi
+#endif
+  :: REMEMBERED(KEY(n, scope)) -> answer = (key[KEY(n, scope)] == unknown -> kept : key[KEY(n, scope)])
 #ifdef ORDERUNIQ
   :: ord[n] != none -> answer = duplicate
   :: !REMEMBERED(KEY(n, scope)) && ord[n] != approved ->
@@ -484,9 +502,9 @@ end_environment:
 
 /* Of a repeat only an approval speaks for the whole name. */
 #ifdef NOCONFIRM
-#define TO_CONFIRM (news == duplicate)
+#define TO_CONFIRM (news == duplicate || news == kept)
 #else
-#define TO_CONFIRM (news == duplicate || (rep && news == declined))
+#define TO_CONFIRM (news == duplicate || (rep && news == declined) || news == kept)
 #endif
 #ifdef REPEATREFUSED
 #define TO_DOUBT (rep && news == notsent)
@@ -685,6 +703,17 @@ answered:                           /* Work.after(outcome): what the answer mean
     :: FAULT(true); news = unknown
     :: true
     fi;
+#ifdef ANYERROR
+    if :: rep && news == unknown -> news = kept :: else fi;
+#endif
+#ifdef KEPTNEVER
+    if :: news == kept -> news = unknown :: else fi;
+#endif
+    /* Only an answer that is known from before is proven to be kept. */
+    if :: news == kept && !rep -> news = unknown :: else fi;
+#ifdef KEPTBLIND
+    if :: news == kept -> news = refused; goto record :: else fi;
+#endif
 #ifdef TIMEOUTDECLINED
     if :: news == unknown -> news = declined :: else fi;
 #endif
@@ -704,7 +733,11 @@ confirm:                            /* Work.after(lookUp, confirms:) */
   :: atomic { FOUND(a) -> WITNESS(9, news == duplicate); news = approved; goto record }
   :: atomic { ABORTED(a) -> news = declined; goto record }
   :: atomic { NOTFOUND(a) ->
-       if :: news == duplicate -> news = unknown :: else fi;
+       if
+       :: news == duplicate -> news = unknown
+       :: news == kept -> WITNESS(10, true); news = refused
+       :: else
+       fi;
        goto record }
   :: atomic { FAULT(true); news = unclear; goto record }
   :: atomic { FAULT(true); crash(); goto end_idle }
