@@ -73,17 +73,22 @@ extension Work {
     ) -> Transition {
         let number = request.number
         switch lookUp.settled(of: request.orderID) {
+        case .found(let payment) where payment.isVoid(as: request.orderID, request.amount):
+            // Not ours, and all of it went back: the provider takes the name no more if it says so
+            // itself, or keeps this very payment as its answer. If not, what was sent may yet be
+            // executed, and the name is sent again.
+            switch outcome {
+            case .duplicate: return found(payment, request, jitter)
+            case .approved(let kept, _) where kept.paymentKey == payment.paymentKey:
+                return found(payment, request, jitter)
+            default: break
+            }
+            let answer = Answer(code: "WRONG_PAYMENT_CANCELED", httpStatus: 200)
+            return absent(answer, request, doubt, confirms: outcome, jitter)
         case .found(let payment):
             return found(payment, request, jitter)
         case .notFound(let answer):
-            if let outcome {
-                return confirmed(outcome, of: request, jitter) ?? unknown(number, answer)
-            }
-            // Twice, the last time after the quiet time: only then may the name be sent again.
-            let isAbsent = doubt.notFounds >= 1 && doubt.quietOver
-            return change(
-                .lookedUp(number: number, answer, found: isAbsent ? .absent : .nothing),
-                next: .after(isAbsent ? .zero : Backoff.lookUp(after: doubt.lookups)))
+            return absent(answer, request, doubt, confirms: outcome, jitter)
         case .unclear(let answer), .faultOfAll(let answer):
             return change(
                 .lookedUp(number: number, answer, found: .unclear),
@@ -108,7 +113,7 @@ extension Work {
                     guard payment.isOver(as: order, request.amount) else {
                         return found(payment, request, jitter)
                     }
-                    dead = payment
+                    if payment.isDead(as: order) { dead = payment }
                 }
                 if payment.isOver(as: order, request.amount) { continue }
                 // The name in hand may have been sent before: two payments are possible, a person
@@ -165,6 +170,21 @@ extension Work {
         return transition
     }
 
+    /// The payment of `request` is not there.
+    private func absent(
+        _ answer: Answer, _ request: AttemptRequest, _ doubt: ProviderTask.Doubt,
+        confirms outcome: Outcome?, _ jitter: Double
+    ) -> Transition {
+        if let outcome {
+            return confirmed(outcome, of: request, jitter) ?? unknown(request.number, answer)
+        }
+        // Twice, the last time after the quiet time: only then may the name be sent again.
+        let isAbsent = doubt.notFounds >= 1 && doubt.quietOver
+        return change(
+            .lookedUp(number: request.number, answer, found: isAbsent ? .absent : .nothing),
+            next: .after(isAbsent ? .zero : Backoff.lookUp(after: doubt.lookups)))
+    }
+
     /// The answer to a repeat whose payment is not there; nil: it does not end the attempt.
     private func confirmed(
         _ outcome: Outcome, of request: AttemptRequest, _ jitter: Double
@@ -193,7 +213,7 @@ extension Work {
             return declined(request.number, failure, payment.failureClass, jitter)
         }
         if payment.isVoid(as: request.orderID, request.amount) {
-            // Whatever took this name, the provider takes it no more: another one follows.
+            // Whatever took this name, the provider takes it no more, as it says: another one follows.
             return change(
                 .refused(
                     number: request.number, Answer(code: "NAME_USED_UP", httpStatus: 200)),

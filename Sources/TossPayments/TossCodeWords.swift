@@ -59,6 +59,7 @@ extension TossCode {
         "UNREADABLE_ANSWER": "an answer that cannot be read; the money may have moved",
         "ANSWER_TOO_LARGE": "an answer that is too large to be one; the money may have moved",
         "NAME_USED_UP": "the name was taken by a payment that is not ours and was cancelled",
+        "WRONG_PAYMENT_CANCELED": "the provider shows a payment that is not ours and was cancelled",
         "NOT_FINISHED": "the provider shows a payment that has neither happened nor ended",
         "MISMATCHED_PAYMENT": "the answer shows another payment than was asked for",
         "CONNECT_TIMEOUT": "not connected in time; nothing left",

@@ -82,7 +82,7 @@ package struct Charger: Sendable {
         if !(isRepeat && work.isKept(outcome)) { conversation.note(outcome) }
         // What is left of the lease bounds the look-up; too little is as good as no look-up.
         let left = conversation.deadline + conversation.requestTimeout - time.now()
-        if needsLookUp(outcome, of: work, isRepeat: isRepeat),
+        if needsLookUp(outcome, of: work, request, isRepeat: isRepeat),
             left >= conversation.requestTimeout / 4
         {
             let doubt = ProviderTask.Doubt(lookups: 0, notFounds: 0, quietOver: false)
@@ -96,13 +96,16 @@ package struct Charger: Sendable {
                 outcome, of: request, isRepeat: isRepeat, tries: tries, jitter: time.jitter()))
     }
 
-    /// "Executed before" is adopted from a look-up; the decline of a repeat, or an answer that the
-    /// provider kept, must be confirmed, because the first send may have been paid.
-    private func needsLookUp(_ outcome: Outcome, of work: Work, isRepeat: Bool) -> Bool {
+    /// "Executed before" is adopted from a look-up; the decline of a repeat, another payment than was
+    /// asked for, or an answer that the provider kept, must be confirmed, because the first send may have been paid.
+    private func needsLookUp(
+        _ outcome: Outcome, of work: Work, _ request: AttemptRequest, isRepeat: Bool
+    ) -> Bool {
         switch outcome {
         case .duplicate: true
         case .declined: isRepeat
-        case .approved, .notSent: false
+        case .approved(let payment, _): isRepeat && !payment.answers(request)
+        case .notSent: false
         case .refused, .faultOfRow, .faultOfAll, .unknown: isRepeat && work.isKept(outcome)
         }
     }

@@ -380,21 +380,36 @@ struct EarlierNamesRulesTests {
         }
     }
 
-    /// The same under the name in hand, which the provider takes no more.
-    @Test func aNameThatAWrongPaymentUsedUpEndsAsRefused() {
+    /// The same under the name in hand: it ends only when the provider itself takes it no more. What was
+    /// sent of it may yet be executed else, hours later, by a worker that stood still.
+    @Test func aNameThatAWrongPaymentUsedUpEndsWhenTheProviderSaysSo() {
         let wrong = payment {
             ($0.status, $0.totalAmount, $0.balanceAmount) = (.canceled, Won(5_000), Won(0))
         }
-        let doubt = ProviderTask.Doubt(lookups: 0, notFounds: 0, quietOver: false)
-        let transition = work().after(.found(wrong), of: request, doubt, jitter: 0.5)
+        func after(_ outcome: Outcome?, notFounds: Int = 0) -> Transition {
+            let doubt = ProviderTask.Doubt(lookups: 0, notFounds: notFounds, quietOver: true)
+            return work().after(
+                .found(wrong), of: request, doubt, confirms: outcome, jitter: 0.5)
+        }
         #expect(
-            transition.attempt
+            after(.duplicate(poor)).attempt
                 == .refused(number: 2, Answer(code: "NAME_USED_UP", httpStatus: 200)))
-        #expect(transition.chargeChange == nil)
-        let own = work().afterEarlier(
-            [(request.orderID, .found(wrong))], before: request, isRepeat: false, tries: 0,
-            jitter: 0.5)
-        #expect(own == transition)
+        #expect(after(.duplicate(poor)).chargeChange == nil)
+        #expect(Kind(after(nil).attempt) == .nothing)
+        #expect(Kind(after(nil, notFounds: 1).attempt) == .absent)
+        #expect(Kind(after(.declined(poor, .soft)).attempt) == .declined)
+        #expect(Kind(after(.unknown(poor)).attempt) == .unknown)
+        // The provider keeps that payment as its answer, and would tell it to whoever sends the name.
+        #expect(after(.approved(wrong, traceID: nil)) == after(.duplicate(poor)))
+        var another = wrong
+        another.paymentKey = "another"
+        #expect(Kind(after(.approved(another, traceID: nil)).attempt) == .unknown)
+        for isRepeat in [false, true] {
+            let own = work().afterEarlier(
+                [(request.orderID, .found(wrong))], before: request, isRepeat: isRepeat, tries: 0,
+                jitter: 0.5)
+            #expect(own == nil)
+        }
     }
 
     @Test func anAbortedPaymentOfAnotherOrderFreesNoWay() {
