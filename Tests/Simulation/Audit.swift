@@ -29,16 +29,16 @@ extension Oracle {
             }
             switch charge.state {
             case .held: break
+            // What it took before the period was made free went back.
+            case .paid where charge.terms.amount.value == 0 && entry.isGivenBack: break
             case .paid, .refunded:
                 if charge.paymentKey != entry.paymentKey {
                     world.fail("I4: \(order) is paid, the ledger knows another payment")
                 }
             case .open
             where ledger[subscription: charge.subscription].state == .paused
-                && (provider.isExcused(charge.subscription, charge.period) == "forgotten decline"
-                    || wasCopiedRefusal(charge)
-                    || database.hasFailedOver && entry.call.name.attempt > charge.attempts.count):
-                // Nobody looks while the pause lasts: found when it ends, or by reconcile.
+                && database.hasFailedOver && entry.call.name.attempt > charge.attempts.count:
+                // Its name is in no ledger: found when the pause ends, or by reconcile.
                 break
             case .open, .failed, .skipped:
                 world.fail("I4: \(order) is paid, its charge is \(charge.state)")
@@ -105,7 +105,8 @@ extension Oracle {
             let sends = charge.attempts.last?.sends ?? 0
             let lookUps = charge.attempts.last?.lookups ?? 0
             isFine =
-                excuse != nil || world.swarm.clockJumps > 0 || world.swarm.fleetDown > 0
+                excuse != nil || provider.wasSilent || world.swarm.clockJumps > 0
+                || world.swarm.fleetDown > 0
                 || world.swarm.rotates || lookUps > 6 || sends > 20
         } else {
             isFine = excuse != nil || database.hasFailedOver

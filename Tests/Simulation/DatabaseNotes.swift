@@ -21,7 +21,12 @@ extension Database {
                 world.note(.staleApprovalApplied, subscription, "")
             }
         case .unknown: world.note(.unknownRecorded, subscription, "")
-        case .refused: world.note(.refusedRecorded, subscription, "")
+        case .refused(_, let answer):
+            world.note(.refusedRecorded, subscription, "")
+            if answer.code == "NAME_USED_UP" { world.note(.nameUsedUp, subscription, "") }
+            if answer.traceID?.contains(",") == true {
+                world.note(.storedErrorEnded, subscription, answer.code)
+            }
         case .notSent: world.note(.notSentRecorded, subscription, "")
         case .declined(_, _, let kills):
             world.note(kills ? .declinedHard : .declinedSoft, subscription, "")
@@ -50,8 +55,15 @@ extension Database {
         case .held(let reason):
             world.note(.held, subscription, reason)
             if reason.hasPrefix("claimed ") { world.note(.heldAsPoison, subscription, reason) }
+            if reason.hasPrefix("unresolved: the") { world.note(.heldForAge, subscription, reason) }
+            if reason.hasPrefix("unresolved: nothing") {
+                world.note(.heldUnsealed, subscription, reason)
+            }
             if reason.hasPrefix("missed") { world.note(.heldAsMissed, subscription, reason) }
-        case nil: break
+        case nil:
+            if transition.next == .periodEnd, transition.standing == nil {
+                world.note(.pausedLooked, subscription, "")
+            }
         }
     }
 }

@@ -43,6 +43,7 @@ final class Director: @unchecked Sendable {
         wire.onCrash = { [unowned self] in crash($0, $1) }
         wire.onSent = { [unowned self] in oracle.sent($0) }
         wire.onNotFound = { [unowned self] in oracle.heardNotFound($0) }
+        wire.willLookUp = { [unowned self] in oracle.willLookUp($0, $1, by: $2) }
         wire.willSend = { [unowned self] in oracle.willSend($0, by: $1) }
         provider.onApproved = { [unowned self] in oracle.approved($0) }
     }

@@ -11,6 +11,8 @@ enum Elsewhere {
         ("seal before the gap is over", "model", "seal without gap"),
         ("contradiction dropped", "model", "contradiction dropped"),
         ("held charge claimed again", "model", "held charge claimed again"),
+        ("kept error ends a name unseen", "model", "kept error ends a name unseen"),
+        ("any error ends a name", "model", "any error ends a name, no send window"),
         ("lapsed lease never claimed", "model", "lapsed lease never claimed"),
         ("name never sent again", "model", "never sent again"),
         ("error 55 counts as not sent", "wire", "aPostIsExecutedOnceThoughItsReusedConnectionDies"),

@@ -9,7 +9,8 @@ enum Mark: Int, CaseIterable {
     // Workers.
     case crashIdle, crashBeforeSend, crashAfterSend, crashAfterClaim, crashBeforeRecord
     case crashAfterRecord, stall, stallBeyondLease, stallBeforeSend, stopped, started, fleetDown
-    case claimedAlone, heldAsPoison, stoppedClean, deployed, versionRefused
+    case claimedAlone, heldAsPoison, heldForAge, heldUnsealed, pausedLooked, stoppedClean, deployed,
+        versionRefused
     // Store.
     case claimBefore, claimUnacknowledged, claimLost, claimLateApplied, claimSlow
     case recordBefore, recordUnacknowledged, recordLost, recordLateApplied, recordSlow
@@ -22,6 +23,7 @@ enum Mark: Int, CaseIterable {
     case maintenance, tooMany, unauthorized, refusedBefore500, anyCode, running409, replayed
     case forgotDecline, storedError, duplicateOrder, burnedOrder, windowEnded, providerDown
     case slowExecution, cancelledInConsole, refundedInPart, lateExecution
+    case paidButStoredError, storedErrorEnded, wrongPayment, wrongCancelled, nameUsedUp, silence
     case lingering409, duplicate409, removedCard400, removedCard404
     // Look-ups.
     case lookUpLost, lookUp5xx, lookUp404, lookUpGarbage, lookUpOfAnother, lookUpLag, lookUp429
@@ -32,9 +34,6 @@ enum Mark: Int, CaseIterable {
     case rotatedWhileOpen, capReached, heldAsMissed, skippedAsMissed, chargedLate, longHistory
     // Clocks.
     case clockStep, clockJump
-
-    /// What a right daemon never brings about: a name that outlives the provider's memory.
-    var isOptional: Bool { self == .windowEnded }
 }
 
 /// Counts of marks.

@@ -43,6 +43,8 @@ enum Mutant: String, CaseIterable {
     case earlierNotLookedUp, firstSendOnly
     /// A charge ends unpaid without a last look at its names.
     case noSeal
+    /// What was tried before a pause is not looked up in it.
+    case pauseNotLooked
     /// No rest between names at all; none after a refusal; none for a person's wish.
     case noGap, noRestAfterRefusal, noGapForWishes
     /// Names are sent however old they are.
@@ -85,6 +87,7 @@ enum Mutant: String, CaseIterable {
             (swarm.late, swarm.refusal, swarm.doubled) = (0.9, 0.5, 0)
             (swarm.forgets, swarm.anyCode) = (0, 0)
         case .noRestAfterRefusal: (swarm.doubled, swarm.refusal) = (0.8, 0.6)
+        case .pauseNotLooked: (swarm.doubled, swarm.refusal, swarm.wishes) = (0.8, 0.6, 19)
         case .runningIsDeclined: (swarm.doubled, swarm.slow) = (0.8, 0.9)
         case .duplicateIsDeclined, .duplicateIsApproved:
             (swarm.doubled, swarm.slow, swarm.racesOrders) = (0.9, 0.9, true)
@@ -200,6 +203,8 @@ enum Mutant: String, CaseIterable {
             return .send(request, earlier: [], isRepeat: isRepeat, tries: tries)
         case (.firstSendOnly, .send(let request, _, true, let tries)):
             return .send(request, earlier: [], isRepeat: true, tries: tries)
+        case (.pauseNotLooked, .seal(_, let amount, .paused)):
+            return .seal([], amount: amount, ending: .paused)
         case (.noSeal, .seal(_, let amount, let ending)):
             return .seal([], amount: amount, ending: ending)
         case (.oneNotFound, .resolve(let request, var doubt)):

@@ -62,11 +62,24 @@ final class Oracle: @unchecked Sendable {
         }
         guard world.swarm.clockSteps == 0 else { return }
         checkRepeat(request)
-        let row = ledger[subscription: name.subscription]
-        let end = row.leaseUntil.map { $0.microseconds - database.clocks.real.microseconds } ?? 0
-        if row.leaseOwner != node.id || end < 65_000_000 {
+        if !ends(ledger.numbers.requestTimeout, within: name, of: node) {
             world.fail("F9: \(request.orderID) is sent although the lease ends too soon")
         }
+    }
+
+    /// A worker asks for a look-up that may take so long.
+    func willLookUp(_ order: OrderID, _ timeout: Duration, by node: Node) {
+        if database.hasFailedOver || world.swarm.clockSteps > 0 { return }
+        if !ends(timeout, within: ApproveCall.Name(order), of: node) {
+            world.fail("F9: \(order) is looked up although the lease ends too soon")
+        }
+    }
+
+    /// Whether a request that takes so long ends within the worker's lease.
+    private func ends(_ span: Duration, within name: ApproveCall.Name, of node: Node) -> Bool {
+        let row = ledger[subscription: name.subscription]
+        guard row.leaseOwner == node.id, let end = row.leaseUntil else { return false }
+        return database.clocks.real + span <= end
     }
 
     /// The provider took money.
@@ -141,7 +154,7 @@ final class Oracle: @unchecked Sendable {
             }
         case .paid, .refunded:
             guard charge.terms.amount.value > 0 else {
-                if let entry = entries(charge).first {
+                if let entry = entries(charge).first(where: { !$0.isGivenBack }) {
                     world.fail("I2: \(name) counts as free and \(entry.call.orderID) is paid")
                 }
                 return

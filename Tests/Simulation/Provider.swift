@@ -31,7 +31,8 @@ struct ApproveCall {
 /// What the provider sends back.
 enum ProviderReply {
     case payment(Payment)
-    case error(String, status: Int)
+    /// `trace`: of the request, and of an answer that was kept a second one.
+    case error(String, status: Int, trace: String? = nil)
 }
 
 /// The provider: executes, remembers keys for 15 days, keeps the books, and has every switch of
@@ -43,6 +44,8 @@ final class Provider: @unchecked Sendable {
         var paymentKey: String
         var at: Int64
         var isCancelled = false
+        /// All of it went back.
+        var isGivenBack = false
     }
 
     private struct Key: Hashable {
@@ -62,6 +65,8 @@ final class Provider: @unchecked Sendable {
     private var memory: [Key: Memory] = [:]
     private var running: [Key: Int64] = [:]
     private var lingering: [Key: Int64] = [:]
+    /// Approve requests so far: the number of one is its trace.
+    private var requests = 0
     private var payments: [String: Payment] = [:]
     private var visibleAt: [String: Int64] = [:]
     private var declinedOrders: Set<String> = []
@@ -73,9 +78,17 @@ final class Provider: @unchecked Sendable {
     /// Told of every execution that took money.
     var onApproved: (Entry) -> Void = { _ in }
 
+    /// It answered nothing clearly for longer than an open attempt may be.
+    private(set) var wasSilent = false
+
     static let memorySpan: Int64 = 15 * 86_400 * 1_000_000
 
     init(world: World) { self.world = world }
+
+    func fallSilent(for duration: Duration) {
+        wasSilent = true
+        breakDown(.refusedBefore500, for: duration)
+    }
 
     func excuse(_ name: ApproveCall.Name, _ why: String) {
         excuses[ApproveCall.Name(name, attempt: 0)] = why
@@ -98,6 +111,8 @@ final class Provider: @unchecked Sendable {
 
     /// A request arrives. `answer` runs once, when the provider answers; not at all when it is down.
     func approve(_ call: ApproveCall, _ answer: @escaping (ProviderReply) -> Void) {
+        requests += 1
+        let trace = "t\(requests)"
         let order = call.orderID.value
         let key = Key(
             secret: call.secretKey, billingKey: call.billingKey, name: call.idempotencyKey)
@@ -125,7 +140,17 @@ final class Provider: @unchecked Sendable {
             : world.dice.duration(.milliseconds(100), .seconds(2))
         running[key] = world.now + Int64(span / .microseconds(1))
         world.after(span) { [self] in
-            let reply = execute(call)
+            var reply = execute(call).traced(trace)
+            if case .payment = reply {
+                if world.swarm.ancientCopies { sendAncientCopy(call) }
+                if world.swarm.storesErrors, world.strikes(0.3) {
+                    let code = "FAILED_BILLING_AUTO_CANCEL"
+                    reply = .error(code, status: 500, trace: trace)
+                    world.note(
+                        .paidButStoredError, call.name.subscription,
+                        "\(order) is paid, and \(code) is kept for it")
+                }
+            }
             memory[key] = Memory(reply: reply, at: world.now, isDecline: reply.isDecline)
             running[key] = nil
             if world.swarm.lingers {
@@ -147,7 +172,7 @@ final class Provider: @unchecked Sendable {
         // Not while a request of this key is being executed: that one's result is the key's (A1).
         if mark == nil, running[key] == nil, world.strikes(world.swarm.anyCode) { mark = .anyCode }
         guard let mark else { return nil }
-        let reply: ProviderReply
+        var reply: ProviderReply
         switch mark {
         case .maintenance: reply = .error("MAINTAINED_METHOD", status: 403)
         case .tooMany: reply = .error("TOO_MANY_REQUESTS", status: 429)
@@ -157,6 +182,7 @@ final class Provider: @unchecked Sendable {
             reply = .error(code, status: 400)
         default: reply = .error("FAILED_INTERNAL_SYSTEM_PROCESSING", status: 500)
         }
+        reply = reply.traced("t\(requests)")
         world.note(mark, subscription, "\(order) answered \(reply.code) at the door")
         let isDefinite = reply.isDecline
         if reply.holds { excuse(call.name, reply.code) }
@@ -165,7 +191,8 @@ final class Provider: @unchecked Sendable {
             memory[key] = Memory(reply: reply, at: world.now, isDecline: isDefinite)
             if !isDefinite {
                 world.note(.storedError, subscription, "\(reply.code) is kept for \(order)")
-                excuse(call.name, "stored error")
+                // Known by its two traces, it ends its name.
+                if !world.swarm.showsReplays { excuse(call.name, "stored error") }
             }
         }
         return reply
@@ -189,7 +216,16 @@ final class Provider: @unchecked Sendable {
             return nil
         }
         world.note(.replayed, subscription, "\(order): replay of \(kept.reply.code)")
-        return kept.reply
+        guard world.swarm.showsReplays, case .error(let code, let status, let trace?) = kept.reply
+        else { return kept.reply.traced("t\(requests)") }
+        return .error(code, status: status, trace: "t\(requests), \(trace)")
+    }
+
+    /// A copy that turns up when the key is forgotten, beyond all that is assumed of late requests: of a
+    /// paid name, which the provider takes no more (A7).
+    private func sendAncientCopy(_ call: ApproveCall) {
+        let late = world.dice.duration(.seconds(1), .seconds(4 * 86_400))
+        world.after(.microseconds(Self.memorySpan) + late) { [self] in approve(call) { _ in } }
     }
 
     private func execute(_ call: ApproveCall) -> ProviderReply {
@@ -301,12 +337,35 @@ final class Provider: @unchecked Sendable {
 
     // MARK: Console
 
+    /// Somebody makes a payment of his own under this order id and cancels it, at once or later.
+    func payWrongly(_ order: OrderID, _ amount: Won) {
+        guard payments[order.value] == nil else { return }
+        let name = ApproveCall.Name(order)
+        let key = "stray\(world.steps)"
+        payments[order.value] = Payment(
+            paymentKey: key, orderID: order, status: .done, totalAmount: Won(amount.value + 1))
+        world.note(.wrongPayment, name.subscription, "\(order)")
+        if world.dice.happens(0.6) { return cancelWrong(order, key) }
+        excuse(name, "wrong payment")
+        world.after(world.dice.duration(.seconds(1), .seconds(7_200))) { [self] in
+            cancelWrong(order, key)
+        }
+    }
+
+    private func cancelWrong(_ order: OrderID, _ key: String) {
+        guard payments[order.value]?.paymentKey == key else { return }
+        payments[order.value]?.status = .canceled
+        payments[order.value]?.balanceAmount = Won(0)
+        world.note(.wrongCancelled, ApproveCall.Name(order).subscription, "\(order)")
+    }
+
     /// Somebody cancels a payment in the provider's console, in whole or in part.
     func cancelOne() {
         guard let index = books.indices.last(where: { !books[$0].isCancelled }) else { return }
         let call = books[index].call
         books[index].isCancelled = true
         let isPart = world.dice.happens(0.4)
+        books[index].isGivenBack = !isPart
         payments[call.orderID.value]?.status = isPart ? .partialCanceled : .canceled
         payments[call.orderID.value]?.balanceAmount = Won(isPart ? call.amount.value / 2 : 0)
         excuse(call.name, "cancelled in the console")
@@ -332,15 +391,21 @@ extension ProviderReply {
     var code: String {
         switch self {
         case .payment: "DONE"
-        case .error(let code, _): code
+        case .error(let code, _, _): code
         }
+    }
+
+    /// With the trace of its request.
+    func traced(_ trace: String) -> Self {
+        guard case .error(let code, let status, _) = self else { return self }
+        return .error(code, status: status, trace: trace)
     }
 
     /// Our daemon ends an attempt on it.
     var isDecline: Bool {
         switch self {
         case .payment: false
-        case .error(let code, let status):
+        case .error(let code, let status, _):
             switch TossCode.classify(code, status: status) {
             case .soft, .softNextDay, .softOnce, .softFew, .softThenFault, .hard, .hardUnlessNew:
                 true
@@ -355,7 +420,7 @@ extension ProviderReply {
     var holds: Bool {
         switch self {
         case .payment: false
-        case .error(let code, let status):
+        case .error(let code, let status, _):
             switch TossCode.classify(code, status: status) {
             case .softThenFault, .faultOfRow, .duplicate, .unknownOfBadInput: true
             case .soft, .softNextDay, .softOnce, .softFew, .hard, .hardUnlessNew, .transient,
@@ -369,8 +434,9 @@ extension ProviderReply {
     var outcome: Outcome {
         switch self {
         case .payment(let payment): return .approved(payment, traceID: nil)
-        case .error(let code, let status):
-            return Outcome(Answer(code: code, httpStatus: status), status: status)
+        case .error(let code, let status, let trace):
+            let answer = Answer(code: code, httpStatus: status, traceID: trace)
+            return Outcome(answer, status: status)
         }
     }
 }

@@ -115,7 +115,7 @@ struct SimulationCommand {
             print(
                 "  \(mark)".padding(toLength: 28, withPad: " ", startingAt: 0)
                     + "\(count)".leftPadded(12) + "\(Int(rate))".leftPadded(12))
-            if !mark.isOptional, count < least { thin.append("\(mark)") }
+            if count < least { thin.append("\(mark)") }
         }
         let rate = Int(Double(seeds) / max(seconds, 0.001))
         print(

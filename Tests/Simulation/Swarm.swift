@@ -37,6 +37,8 @@ struct Swarm {
     var forgets: Double
     /// Keeps 5xx and refusals under the key for 15 days.
     var storesErrors: Bool
+    /// Sends two traces with what it kept.
+    var showsReplays: Bool
     /// A declined order id is never taken again.
     var burnsOrders: Bool
     /// An approved order id is refused for ever (A7).
@@ -53,6 +55,12 @@ struct Swarm {
     var lag: Double
     var lookUpFault: Double
     var console: Double
+    /// Payments that somebody makes under our order ids, and cancels.
+    var strays: Double
+    /// Weeks in which it says nothing clear.
+    var silence: Double
+    /// Copies of paid requests that come when their keys are forgotten.
+    var ancientCopies: Bool
     // Web app, operator, clock.
     var wishes: Double
     /// Share of the customers who change their minds when a failover has lost what they paid.
@@ -121,10 +129,14 @@ struct Swarm {
         maxWonPerDay = dice.happens(0.04) ? Int64(dice.below(60_000)) : nil
         clockSteps = rate(2, in: 0.1)
         clockJumps = rate(1, in: 0.04)
+        showsReplays = dice.happens(0.7)
+        strays = rate(0.5, in: 0.05)
+        silence = rate(1, in: 0.03)
+        ancientCopies = dice.happens(0.02)
         // Rows that look as if they killed their workers.
         if dice.happens(0.02) { crash = 0.6 }
         // Workers that sleep with an answer in hand while others end the attempt.
-        if dice.happens(0.02) {
+        if dice.happens(0.03) {
             (workers, stall, forgets, late) = (3, 0.8, 0.7, 0.6)
             (decline, slow, failover) = (0.7, 0.5, 0)
         }
@@ -134,6 +146,10 @@ struct Swarm {
 
     /// What the design's argument assumes of the world (fault-model.md, section 6).
     private mutating func assume() {
+        // What comes so late is only held back by order ids that are taken once (A7).
+        if !uniqueOrders { ancientCopies = false }
+        // "Executed before" is never said without reason where somebody pays under our order ids.
+        if anyCode > 0 { strays = 0 }
         if forgets > 0 {
             // L3 trusts the clock that measures the gap.
             clockSteps = 0

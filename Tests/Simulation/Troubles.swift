@@ -53,6 +53,24 @@ extension Director {
         if world.strikes(swarm.console / 5) {
             world.after(soon) { [unowned self] in provider.cancelOne() }
         }
+        if world.strikes(swarm.strays / 5) { world.after(soon) { [unowned self] in payWrongly() } }
+        if world.strikes(swarm.silence / 20) {
+            world.after(soon) { [unowned self] in
+                guard !world.isCalm, !provider.wasSilent else { return }
+                let days = 14 + world.dice.below(10)
+                world.note(
+                    .silence, Int64(days), "the provider says nothing clear for \(days) days")
+                provider.fallSilent(for: .seconds(86_400 * days))
+            }
+        }
+    }
+
+    private func payWrongly() {
+        let open = database.ledger.charges.filter { $0.state == .open && !$0.attempts.isEmpty }
+        guard !world.isCalm, let charge = open.randomElement(using: &world.dice),
+            let last = charge.attempts.last
+        else { return }
+        provider.payWrongly(last.request.orderID, charge.terms.amount)
     }
 
     private func stallOne() {

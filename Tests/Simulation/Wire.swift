@@ -10,6 +10,7 @@ final class Wire: @unchecked Sendable {
     var onCrash: (Node, Mark) -> Void = { _, _ in }
     /// Told of every request that a worker asks for.
     var willSend: (AttemptRequest, Node) -> Void = { _, _ in }
+    var willLookUp: (OrderID, Duration, Node) -> Void = { _, _, _ in }
     /// Told of every request that leaves, and of every not-found that arrives.
     var onSent: (OrderID) -> Void = { _ in }
     var onNotFound: (OrderID) -> Void = { _ in }
@@ -175,6 +176,7 @@ final class Wire: @unchecked Sendable {
         _ order: OrderID, _ timeout: Duration, _ node: Node, _ reply: @escaping (LookUp) -> Void
     ) {
         let subscription = ApproveCall.Name(order).subscription
+        willLookUp(order, timeout, node)
         if world.strikes(world.swarm.crash / 8) { return onCrash(node, .crashBeforeSend) }
         let way = world.dice.duration(.milliseconds(5), .milliseconds(200))
         if world.strikes(world.swarm.lookUpFault) {
@@ -205,7 +207,13 @@ final class Wire: @unchecked Sendable {
             world.note(
                 .lookedUp, subscription, "worker \(node.id) looks \(order) up: \(answer.story)")
             node.after(way) { [self] in
-                if case .notFound = answer { onNotFound(order) }
+                switch answer {
+                case .notFound: onNotFound(order)
+                // A wrong payment that was cancelled is none.
+                case .found(let payment) where payment.paymentKey.hasPrefix("stray"):
+                    if payment.status == .canceled { onNotFound(order) }
+                default: break
+                }
                 reply(change(answer, order))
             }
         }
