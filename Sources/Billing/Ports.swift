@@ -32,6 +32,13 @@ package enum StoreError: Error, Hashable, Sendable {
     case refused(String)
     /// A statement failed in a way that repeating does not mend.
     case failed(String)
+
+    /// The reason alone.
+    package var text: String {
+        switch self {
+        case .unavailable(let reason, _), .refused(let reason), .failed(let reason): reason
+        }
+    }
 }
 
 /// What a claim brought.

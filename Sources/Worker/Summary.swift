@@ -20,15 +20,6 @@ extension WorkerCounters {
     }
 }
 
-extension StoreError {
-    /// The reason alone.
-    var text: String {
-        switch self {
-        case .unavailable(let reason, _), .refused(let reason), .failed(let reason): reason
-        }
-    }
-}
-
 extension WorkerStatus.State {
     /// Why `runOnce` goes no further, if so.
     var onceEnds: String? {

@@ -73,7 +73,7 @@ struct ReconcileCommand: AsyncParsableCommand {
         } catch {
             var report = DayReport(
                 day: BooksDay(day: day, next: day, isProvisional: true, recent: ""))
-            report.trouble = error.reason
+            report.trouble = error.text
             return report
         }
     }

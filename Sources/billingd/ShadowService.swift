@@ -34,11 +34,11 @@ struct ShadowService: Service {
                 return
             } catch {
                 guard case .unavailable(let reason, _) = error, ContinuousClock.now < deadline
-                else { throw Failure("billingd does not start: \(error.reason)") }
+                else { throw Failure("billingd does not start: \(error.text)") }
                 log.warning(
                     "the database cannot be reached; trying again",
                     metadata: [
-                        "error": "\(reason)", "action": "start PostgreSQL, or mend DATABASE_URL",
+                        "reason": "\(reason)", "action": "start PostgreSQL, or mend DATABASE_URL",
                     ])
                 try await Task.sleep(for: .seconds(1))
             }
@@ -87,10 +87,10 @@ struct ShadowService: Service {
                 log.error(
                     "what would be charged could not be noted; trying again",
                     metadata: [
-                        "error": "\(error.reason)", "wait": "\(wait)",
+                        "reason": "\(error.text)", "wait": "\(wait)",
                         "action": "none, if it is over soon; else billingd check",
                     ])
-                systemd.status("waiting for the database: \(error.reason)")
+                systemd.status("waiting for the database: \(error.text)")
             }
             if let watchdog = systemd.watchdog { wait = min(wait, watchdog / 4) }
             do { try await Task.sleep(for: wait) } catch { return }
@@ -108,14 +108,5 @@ struct ShadowService: Service {
                 "without_card": "\(pass.withoutCard)", "skipped": "\(pass.skipped)",
                 "held": "\(pass.held)",
             ])
-    }
-}
-
-extension StoreError {
-    /// The reason alone.
-    var reason: String {
-        switch self {
-        case .unavailable(let reason, _), .refused(let reason), .failed(let reason): reason
-        }
     }
 }
