@@ -108,6 +108,8 @@ extension Oracle {
                 excuse != nil || provider.wasSilent || world.swarm.clockJumps > 0
                 || world.swarm.fleetDown > 0
                 || world.swarm.rotates || lookUps > 6 || sends > 20
+                // The last look at all twenty names, of which one at a time is not answered.
+                || reason.hasPrefix("unresolved: nothing says") && database.hasFailedOver
         } else {
             isFine = excuse != nil || database.hasFailedOver
         }
