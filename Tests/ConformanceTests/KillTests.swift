@@ -162,12 +162,9 @@ struct KillTests {
         await again.prepare(from: scene.stage)
         again.step(Self.record, scene.ledger.ledger)
         try await eventually("the repeat waits") { try await again.isBlocked(scene.monitor) }
-        if commits {
-            scene.player.gate.step()
-        } else {
-            try await scene.player.terminate(scene.monitor)
-            scene.player.gate.open()
-        }
+        if !commits { try await scene.player.terminate(scene.monitor) }
+        // Its COMMIT, and the announcement after it.
+        scene.player.gate.open()
         let verdict = try await again.ending(scene.monitor).get().answer
         #expect(verdict == (commits ? "repeated" : "applied"))
         #expect(try await scene.rows() == scene.rows(after: [Self.record]))

@@ -29,7 +29,10 @@ extension ProcessTests {
             let worker = try await stage.worker(["--listen", "127.0.0.1:0"])
             try await stage.subscribers(50)
             try await stage.paid(50)
-            let ofWorker = "pg_stat_activity WHERE application_name LIKE 'billingd%'"
+            let ofWorker = """
+                pg_stat_activity
+                WHERE usename = 'test_worker' AND datname = current_database()
+                """
             try await eventually("the hints have one, too") { try await stage.count(ofWorker) == 4 }
             worker.kill(SIGTERM)
             #expect(await worker.ended() == 0)
