@@ -52,7 +52,8 @@ static inline CURLcode billingd_curl_set_before_request(CURL *easy, curl_prereq_
 /* The body of a POST, copied. */
 static inline CURLcode billingd_curl_set_body(CURL *easy, const void *bytes, curl_off_t count) {
     CURLcode result = curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, count);
-    return result != CURLE_OK ? result : curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, bytes ? bytes : "");
+    if (result != CURLE_OK) return result;
+    return curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, bytes ? bytes : "");
 }
 static inline CURLcode billingd_curl_get_long(CURL *easy, CURLINFO info, long *value) {
     return curl_easy_getinfo(easy, info, value);

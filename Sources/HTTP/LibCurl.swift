@@ -311,7 +311,9 @@ enum LibCurl {
         guard code == CURLE_OK else {
             return .failure(
                 HTTPError(
-                    kind: isTooLarge ? .tooLarge : starts > 1 ? .resendRefused : Self.kind(code),
+                    // A GET that was sent again and failed then failed as it did.
+                    kind: isTooLarge
+                        ? .tooLarge : isPost && starts > 1 ? .resendRefused : Self.kind(code),
                     curlCode: Int32(code.rawValue), mayHaveLeft: starts > 0, duration: duration))
         }
         var status = 0
