@@ -92,7 +92,7 @@ struct Mistake: Sendable, CustomTestStringConvertible {
             check: .agreement),
         Mistake(
             name: "lease owner not compared",
-            statement: ("AND s.lease_owner = $24 AS holds", "AND $24 IS NOT NULL AS holds"),
+            statement: ("AND s.lease_owner = $25 AS holds", "AND $25 IS NOT NULL AS holds"),
             check: .agreement),
         Mistake(
             name: "lease demanded of approvals",
