@@ -201,13 +201,12 @@ COMMENT ON FUNCTION billing.next_day(timestamptz) IS
 
 CREATE OR REPLACE FUNCTION billing.is_cycle(cycle interval) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN coalesce(extract(hour FROM cycle) = 0 AND extract(minute FROM cycle) = 0
-       AND extract(second FROM cycle) = 0
-       AND ((extract(year FROM cycle) * 12 + extract(month FROM cycle) >= 1
-             AND extract(year FROM cycle) * 12 + extract(month FROM cycle) <= 120
-             AND extract(day FROM cycle) = 0)
-         OR (extract(year FROM cycle) = 0 AND extract(month FROM cycle) = 0
-             AND extract(day FROM cycle) >= 1 AND extract(day FROM cycle) <= 3660)), false);
+    -- Interval equality takes a month for 30 days and a day for 24 hours; what date_trunc() takes away
+    -- is a field of its own, so that nothing is left out. With extract(), numeric, it takes 1.2 us.
+    RETURN coalesce(date_trunc('day', cycle) = cycle AND CASE date_trunc('month', cycle)
+        WHEN cycle THEN cycle >= '1 month' AND cycle <= '120 months'
+        WHEN '0' THEN cycle >= '1 day' AND cycle <= '3660 days'
+        ELSE false END, false);
 COMMENT ON FUNCTION billing.is_cycle(interval) IS
     'A positive number of months (to 120) or of days (to 3660), not both, no hours.';
 

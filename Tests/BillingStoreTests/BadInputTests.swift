@@ -36,6 +36,10 @@ import Testing
         ("cycle", "'-1 month'", cycleRule), ("cycle", "'-7 days'", cycleRule),
         ("cycle", "'1 month 1 day'", cycleRule), ("cycle", "'2 months -1 day'", cycleRule),
         ("cycle", "'1 year 1 day'", cycleRule), ("cycle", "'24 hours'", cycleRule),
+        // Equal to a month for PostgreSQL, which takes it for 30 days and a day for 24 hours.
+        ("cycle", "'1 month 1 day -24 hours'", cycleRule),
+        ("cycle", "'1 month -30 days 720 hours'", cycleRule),
+        ("cycle", "'2 months -30 days'", cycleRule), ("cycle", "'1 day -24 hours'", cycleRule),
         ("cycle", "'1 day 1 hour'", cycleRule), ("cycle", "'1 month 1 second'", cycleRule),
         ("cycle", "'1 day 0.000001 seconds'", cycleRule), ("cycle", "'121 months'", cycleRule),
         ("cycle", "'11 years'", cycleRule), ("cycle", "'3661 days'", cycleRule),
