@@ -299,7 +299,7 @@ extension PostgresStore {
         var rows = ClaimRows()
         var decided: [(DueSubscription, Step)] = []
         let spent = limits.spent
-        let read = try connection.query(ClaimSQL.read(ids).prepared)
+        let read = try connection.query(ClaimSQL.read(ids).prepared.binary)
         guard read.count == ids.count else {
             // The foreign keys forbid it; somebody went around them.
             throw StoreError.failed("a due subscription has no plan, or is there twice")

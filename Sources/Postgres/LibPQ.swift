@@ -161,15 +161,17 @@ import Glibc
         let text = beforeSending?(query.text) ?? query.text
         let types = query.parameters.map(\.oid)
         let count = Int32(types.count)
+        let format: Int32 = query.isBinary ? 1 : 0
         let sent = unsafe bytes.withUnsafeBytes { buffer in
             let base = unsafe buffer.bindMemory(to: CChar.self).baseAddress
             let pointers = unsafe starts.map { start in
                 unsafe start.flatMap { place in unsafe base.map { unsafe $0 + place } }
             }
             return if let name {
-                unsafe PQsendQueryPrepared(connection, name, count, pointers, nil, nil, 0)
+                unsafe PQsendQueryPrepared(connection, name, count, pointers, nil, nil, format)
             } else {
-                unsafe PQsendQueryParams(connection, text, count, types, pointers, nil, nil, 0)
+                unsafe PQsendQueryParams(
+                    connection, text, count, types, pointers, nil, nil, format)
             }
         }
         if sent == 0 { throw lost() }
@@ -298,7 +300,10 @@ import Glibc
                 spans.append(start..<Int32(bytes.count))
             }
         }
-        return PostgresRows(columns: columns, bytes: bytes, spans: spans, count: Int(height))
+        let types = unsafe PQbinaryTuples(result) == 1
+            ? (0..<width).map { unsafe PQftype(result, $0) } : nil
+        return PostgresRows(
+            columns: columns, bytes: bytes, spans: spans, types: types, count: Int(height))
     }
 
     private static func tag(_ result: OpaquePointer) -> String {

@@ -15,6 +15,17 @@ package struct PostgresQuery: ExpressibleByStringInterpolation, Sendable {
         return query
     }
 
+    /// Whether the answer's values come in PostgreSQL's binary format, see ``binary``.
+    private(set) var isBinary = false
+
+    /// The same statement, whose answer's instants and numbers need not be written as text and read
+    /// again. Its columns are of ``PostgresType``.
+    package var binary: PostgresQuery {
+        var query = self
+        query.isBinary = true
+        return query
+    }
+
     package init(stringLiteral value: String) {
         text = value
         parameters = []

@@ -6,7 +6,7 @@ struct PostgresAnswer {
     var tag: String
 }
 
-/// The rows of an answer, copied out of libpq: the text of all values in one piece.
+/// The rows of an answer, copied out of libpq: the bytes of all values in one piece.
 package struct PostgresRows: RandomAccessCollection, Sendable {
     /// Names of the columns, in order.
     package let columns: [String]
@@ -14,13 +14,18 @@ package struct PostgresRows: RandomAccessCollection, Sendable {
     private let bytes: [UInt8]
     /// Where each value begins and ends in `bytes`, row by row; nil: NULL.
     private let spans: [Range<Int32>?]
+    /// Types of the columns whose values are binary; nil: all are text.
+    private let types: [PostgresType?]?
     package let count: Int
 
-    /// `spans`: of `bytes`, for each row and column.
-    init(columns: [String], bytes: [UInt8], spans: [Range<Int32>?], count: Int) {
+    /// `spans`: of `bytes`, for each row and column. `types`: OIDs, of an answer in the binary format.
+    init(
+        columns: [String], bytes: [UInt8], spans: [Range<Int32>?], types: [UInt32]? = nil, count: Int
+    ) {
         self.columns = columns
         self.bytes = bytes
         self.spans = spans
+        self.types = types?.map { PostgresType(rawValue: $0) }
         self.count = count
         places = Dictionary(
             zip(columns, 0..<columns.count), uniquingKeysWith: { first, _ in first })
@@ -42,16 +47,68 @@ package struct PostgresRows: RandomAccessCollection, Sendable {
     package var endIndex: Int { count }
     package subscript(index: Int) -> PostgresRow { PostgresRow(rows: self, index: index) }
 
-    func place(_ column: String) throws(PostgresError) -> Int {
+    /// The place of a column by its name.
+    package func place(_ column: String) throws(PostgresError) -> Int {
         guard let place = places[column] else {
             throw .decoding("there is no column \(column)")
         }
         return place
     }
 
-    /// The text of a value; nil: NULL.
+    /// What a value is written in.
+    enum Format {
+        case text
+        /// Nil: of a type that this client does not read.
+        case binary(PostgresType?)
+    }
+
+    func format(_ place: Int) -> Format { types.map { .binary($0[place]) } ?? .text }
+
+    /// The bytes of a value; nil: NULL.
     func value(_ row: Int, _ place: Int) -> ArraySlice<UInt8>? {
         spans[row * columns.count + place].map { bytes[Int($0.lowerBound)..<Int($0.upperBound)] }
+    }
+}
+
+/// Types that are read in the binary format, by their OIDs (pg_type.dat of the PostgreSQL sources).
+enum PostgresType: UInt32 {
+    case bool = 16
+    case int64 = 20
+    case int16 = 21
+    case int32 = 23
+    case text = 25
+    case double = 701
+    case timestamp = 1184
+
+    /// Integers and instants are big-endian, of the type's own width; anything else is none.
+    func integer(_ bytes: ArraySlice<UInt8>) -> Int64? {
+        let width =
+            switch self {
+            case .int64, .timestamp, .double: 8
+            case .int32: 4
+            case .int16: 2
+            case .bool, .text: 0
+            }
+        guard width > 0, bytes.count == width, let first = bytes.first else { return nil }
+        return bytes.dropFirst().reduce(Int64(Int8(bitPattern: first))) { $0 << 8 | Int64($1) }
+    }
+}
+
+/// A column of a row: its name, or its place from 0, which costs no search.
+package protocol PostgresColumn {
+    func place(in rows: PostgresRows) throws(PostgresError) -> Int
+}
+
+extension String: PostgresColumn {
+    package func place(in rows: PostgresRows) throws(PostgresError) -> Int { try rows.place(self) }
+}
+
+extension Int: PostgresColumn {
+    package func place(in rows: PostgresRows) throws(PostgresError) -> Int {
+        guard rows.columns.indices.contains(self) else {
+            throw .decoding("there is no column \(self)")
+        }
+        return self
     }
 }
 
@@ -61,52 +118,77 @@ package struct PostgresRow: Sendable {
     fileprivate let rows: PostgresRows
     fileprivate let index: Int
 
-    package func string(_ column: String) throws(PostgresError) -> String {
+    package func string(_ column: some PostgresColumn) throws(PostgresError) -> String {
         try present(stringOrNil(column), column)
     }
-    package func stringOrNil(_ column: String) throws(PostgresError) -> String? {
-        try bytes(column).map { String(decoding: $0, as: UTF8.self) }
-    }
-    package func int64(_ column: String) throws(PostgresError) -> Int64 {
-        try present(int64OrNil(column), column)
-    }
-    package func int64OrNil(_ column: String) throws(PostgresError) -> Int64? {
-        try read(column, Self.integer)
-    }
-    /// By position from 0, for the hot paths.
-    package func int64(_ place: Int) throws(PostgresError) -> Int64 {
-        guard rows.columns.indices.contains(place), let text = rows.value(index, place),
-            let value = Self.integer(text)
-        else { throw .decoding("column \(place) is no bigint") }
-        return value
-    }
-    package func int(_ column: String) throws(PostgresError) -> Int {
-        try present(read(column, { Self.integer($0).map { Int($0) } }), column)
-    }
-    package func double(_ column: String) throws(PostgresError) -> Double {
-        try present(doubleOrNil(column), column)
-    }
-    package func doubleOrNil(_ column: String) throws(PostgresError) -> Double? {
-        try read(column, { Double(String(decoding: $0, as: UTF8.self)) })
-    }
-    package func bool(_ column: String) throws(PostgresError) -> Bool {
-        try present(boolOrNil(column), column)
-    }
-    package func boolOrNil(_ column: String) throws(PostgresError) -> Bool? {
-        try read(column) { text in
-            guard text.count == 1, let letter = text.first else { return nil }
-            return letter == UInt8(ascii: "t") ? true : letter == UInt8(ascii: "f") ? false : nil
+    package func stringOrNil(_ column: some PostgresColumn) throws(PostgresError) -> String? {
+        try read(column) { bytes, format in
+            if case .binary(let type) = format, type != .text { return nil }
+            return String(decoding: bytes, as: UTF8.self)
         }
     }
-    package func timestamp(_ column: String) throws(PostgresError) -> PostgresTimestamp {
+    package func int64(_ column: some PostgresColumn) throws(PostgresError) -> Int64 {
+        try present(int64OrNil(column), column)
+    }
+    package func int64OrNil(_ column: some PostgresColumn) throws(PostgresError) -> Int64? {
+        try read(column, Self.integer)
+    }
+    package func int(_ column: some PostgresColumn) throws(PostgresError) -> Int {
+        try present(read(column, { Self.integer($0, $1).map { Int($0) } }), column)
+    }
+    package func double(_ column: some PostgresColumn) throws(PostgresError) -> Double {
+        try present(doubleOrNil(column), column)
+    }
+    package func doubleOrNil(_ column: some PostgresColumn) throws(PostgresError) -> Double? {
+        try read(column) { bytes, format in
+            switch format {
+            case .text: Double(String(decoding: bytes, as: UTF8.self))
+            case .binary(.double):
+                PostgresType.double.integer(bytes).map { Double(bitPattern: UInt64(bitPattern: $0)) }
+            case .binary: nil
+            }
+        }
+    }
+    package func bool(_ column: some PostgresColumn) throws(PostgresError) -> Bool {
+        try present(boolOrNil(column), column)
+    }
+    package func boolOrNil(_ column: some PostgresColumn) throws(PostgresError) -> Bool? {
+        try read(column) { bytes, format in
+            guard bytes.count == 1, let byte = bytes.first else { return nil }
+            switch format {
+            case .text:
+                return byte == UInt8(ascii: "t")
+                    ? true : byte == UInt8(ascii: "f") ? false : nil
+            case .binary(.bool): return byte == 1 ? true : byte == 0 ? false : nil
+            case .binary: return nil
+            }
+        }
+    }
+    package func timestamp(
+        _ column: some PostgresColumn
+    ) throws(PostgresError) -> PostgresTimestamp {
         try present(timestampOrNil(column), column)
     }
-    package func timestampOrNil(_ column: String) throws(PostgresError) -> PostgresTimestamp? {
-        try read(column) { PostgresTimestamp(iso8601: $0) }
+    package func timestampOrNil(
+        _ column: some PostgresColumn
+    ) throws(PostgresError) -> PostgresTimestamp? {
+        try read(column) { bytes, format in
+            switch format {
+            case .text: PostgresTimestamp(iso8601: bytes)
+            case .binary(.timestamp): PostgresTimestamp(binary: bytes)
+            case .binary: nil
+            }
+        }
     }
 
-    private func bytes(_ column: String) throws(PostgresError) -> ArraySlice<UInt8>? {
-        rows.value(index, try rows.place(column))
+    private static func integer(
+        _ bytes: ArraySlice<UInt8>, _ format: PostgresRows.Format
+    ) -> Int64? {
+        switch format {
+        case .text: integer(bytes)
+        case .binary(let type?) where [.int16, .int32, .int64].contains(type): type.integer(bytes)
+        case .binary: nil
+        }
     }
 
     /// A decimal integer of 64 bits, with an optional minus; anything else is none.
@@ -130,17 +212,19 @@ package struct PostgresRow: Sendable {
     }
 
     private func read<Value>(
-        _ column: String, _ convert: (ArraySlice<UInt8>) -> Value?
+        _ column: some PostgresColumn,
+        _ convert: (ArraySlice<UInt8>, PostgresRows.Format) -> Value?
     ) throws(PostgresError) -> Value? {
-        guard let text = try bytes(column) else { return nil }
-        guard let value = convert(text) else {
-            throw .decoding("column \(column) is no \(Value.self)")
+        let place = try column.place(in: rows)
+        guard let bytes = rows.value(index, place) else { return nil }
+        guard let value = convert(bytes, rows.format(place)) else {
+            throw .decoding("column \(rows.columns[place]) is no \(Value.self)")
         }
         return value
     }
 
     private func present<Value>(
-        _ value: Value?, _ column: String
+        _ value: Value?, _ column: some PostgresColumn
     ) throws(PostgresError) -> Value {
         guard let value else { throw .decoding("column \(column) is null") }
         return value

@@ -39,6 +39,18 @@ package struct PostgresTimestamp: Hashable, Comparable, Sendable, CustomStringCo
         microseconds = sum
     }
 
+    /// Reads PostgreSQL's binary format: microseconds since 2000-01-01 00:00:00 UTC. Nil for
+    /// `infinity`, and for what 64 bits do not hold.
+    init?(binary bytes: ArraySlice<UInt8>) {
+        guard let sent = PostgresType.timestamp.integer(bytes), sent != .max, sent != .min
+        else { return nil }
+        let (sum, isBeyond) = sent.addingReportingOverflow(Self.startOf2000)
+        guard !isBeyond else { return nil }
+        microseconds = sum
+    }
+
+    private static let startOf2000: Int64 = 946_684_800_000_000
+
     package static func < (left: Self, right: Self) -> Bool {
         left.microseconds < right.microseconds
     }
