@@ -9,6 +9,10 @@ final class CurlLoop: Sendable {
     private let configuration: HTTPClient.Configuration
     private let epoll: Epoll
     private let inbox = Mutex(Inbox())
+    /// The loop's, while it runs.
+    private let thread = Atomic<UInt>(0)
+    /// Of tasks that go on because of what this thread itself did: an answer came, mostly.
+    private let ownJobs = Mutex<[UnownedJob]>([])
 
     /// A request, and whom to tell.
     struct Submission: Sendable {
@@ -23,7 +27,7 @@ final class CurlLoop: Sendable {
 
     private struct Inbox {
         var waiting: [Submission] = []
-        /// Of tasks that run on the loop's thread.
+        /// Of tasks that run on the loop's thread and that others woke: new ones, mostly.
         var jobs: [UnownedJob] = []
         var isStopping = false
         var hasEnded = false
@@ -74,29 +78,45 @@ final class CurlLoop: Sendable {
 
     // MARK: On the loop's thread
 
+    /// Jobs of others that are run in one turn. A claim brings hundreds, each of which sends a request:
+    /// begun all at once they would all be in flight together, and everything of each would be out of
+    /// the processor's caches by the time its answer is read.
+    private static let mostJobs = 16
+
+    /// What the thread has taken; emptied, it is put in the place of what it takes next.
+    private struct Taken {
+        var jobs: [UnownedJob] = []
+        var ownJobs: [UnownedJob] = []
+        var waiting: [Submission] = []
+    }
+
     private func run() {
+        thread.store(currentThread, ordering: .relaxed)
         let shards = CurlShards(configuration, epoll)
+        var taken = Taken()
         while true {
-            let jobs = inbox.withLock { inbox in
+            let isStopping = inbox.withLock { inbox in
                 inbox.sleeps = false
-                return take(&inbox.jobs)
+                if taken.jobs.isEmpty { swap(&taken.jobs, &inbox.jobs) }
+                return inbox.isStopping
             }
-            // What they submit is started in the same turn.
-            for job in jobs { HTTP.run(job, on: self) }
-            let (new, isStopping) = inbox.withLock { inbox in
-                (take(&inbox.waiting), inbox.isStopping)
+            for job in taken.jobs.prefix(Self.mostJobs) {
+                HTTP.run(job, on: self)
+                goOn(shards, &taken)
             }
-            for submission in new { shards.start(submission) }
+            taken.jobs.removeFirst(min(taken.jobs.count, Self.mostJobs))
+            goOn(shards, &taken)
             shards.runTimers()
-            shards.finishEnded()
+            shards.finishEnded { goOn(shards, &taken) }
             let pause = shards.pause()
+            let isIdle = taken.jobs.isEmpty && ownJobs.withLock { $0.isEmpty }
             let next = inbox.withLock { inbox -> Next in
-                if isStopping, shards.inFlight == 0, inbox.jobs.isEmpty {
+                guard isIdle, inbox.jobs.isEmpty, inbox.waiting.isEmpty else { return .look }
+                if isStopping, shards.inFlight == 0 {
                     inbox.hasEnded = true
                     return .end
                 }
-                inbox.sleeps =
-                    inbox.waiting.isEmpty && inbox.jobs.isEmpty && inbox.isStopping == isStopping
+                inbox.sleeps = inbox.isStopping == isStopping
                 return inbox.sleeps ? .sleep : .look
             }
             if next == .end { break }
@@ -104,15 +124,26 @@ final class CurlLoop: Sendable {
                 shards.act(tag, socket, readiness)
             }
         }
-        for waiter in inbox.withLock({ take(&$0.onEnd) }) { waiter() }
+        thread.store(0, ordering: .relaxed)
+        let waiters = inbox.withLock { inbox in
+            defer { inbox.onEnd = [] }
+            return inbox.onEnd
+        }
+        for waiter in waiters { waiter() }
+    }
+
+    /// Runs the tasks that can go on and starts what they ask for, while it is all at hand. What goes on
+    /// because of these waits for the next time: no task keeps the thread by yielding.
+    private func goOn(_ shards: CurlShards, _ taken: inout Taken) {
+        ownJobs.withLock { swap(&$0, &taken.ownJobs) }
+        for job in taken.ownJobs { HTTP.run(job, on: self) }
+        taken.ownJobs.removeAll(keepingCapacity: true)
+        inbox.withLock { swap(&$0.waiting, &taken.waiting) }
+        for submission in taken.waiting { shards.start(submission) }
+        taken.waiting.removeAll(keepingCapacity: true)
     }
 
     private enum Next { case look, sleep, end }
-
-    private func take<Element>(_ list: inout [Element]) -> [Element] {
-        defer { list.removeAll(keepingCapacity: true) }
-        return list
-    }
 }
 
 /// Tasks that mostly wait for answers may run on the loop's thread: a request and its answer then
@@ -120,6 +151,9 @@ final class CurlLoop: Sendable {
 extension CurlLoop: TaskExecutor {
     func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)
+        if thread.load(ordering: .relaxed) == currentThread {
+            return ownJobs.withLock { $0.append(job) }
+        }
         let (isTaken, rings) = inbox.withLock { inbox in
             guard !inbox.hasEnded else { return (false, false) }
             inbox.jobs.append(job)
@@ -218,7 +252,8 @@ final class CurlShards {
         return left >= .seconds(1) ? 1_000 : Int32(left / .milliseconds(1)) + 1
     }
 
-    func finishEnded() {
+    /// Tells those whose transfers ended; `afterEach`: once for each.
+    func finishEnded(_ afterEach: () -> Void) {
         for shard in shards {
             while let (easy, result) = shard.nextEnded() {
                 inFlight -= 1
@@ -228,6 +263,7 @@ final class CurlShards {
                     if !easy.isPost, spareGets.count < Self.mostSpare { spareGets.append(easy) }
                 }
                 done?(result)
+                afterEach()
             }
         }
     }

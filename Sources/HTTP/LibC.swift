@@ -77,6 +77,9 @@ final class Epoll: Sendable {
     }
 }
 
+/// Tells this thread from all others that run.
+var currentThread: UInt { UInt(pthread_self()) }
+
 /// Runs `body` on a thread of its own; false: the system gives none.
 func startThread(_ body: @escaping @Sendable () -> Void) -> Bool {
     final class Context: Sendable {

@@ -95,6 +95,45 @@ import Testing
         #expect(await late.value == false)
     }
 
+    /// Many tasks that come together are begun a few at a time: those that are begun go on first.
+    @Test func whatIsBegunGoesOnBeforeMoreIsBegun() async throws {
+        let client = try plainClient()
+        let executor = client.executor
+        let added = Tally()
+        let begun = Tally()
+        let ended = Tally()
+        let most = await withTaskGroup { group in
+            for _ in 0..<400 {
+                group.addTask(executorPreference: executor) {
+                    // Nothing moves before all are there.
+                    while added.count == 0 { sched_yield() }
+                    begun.add()
+                    await Task.yield()
+                    ended.add()
+                    return begun.count - ended.count
+                }
+            }
+            added.add()
+            return await group.reduce(0) { max($0, $1) }
+        }
+        #expect(ended.count == 400)
+        #expect(most < 50)
+        await client.shutdown()
+    }
+
+    @Test func aTaskThatYieldsAllTheTimeKeepsNobodyFromAnAnswer() async throws {
+        let server = try WireServer { _ in .status(200) }
+        let client = try plainClient()
+        let answered = Tally()
+        let busy = Task(executorPreference: client.executor) {
+            while answered.count == 0 { await Task.yield() }
+        }
+        #expect(try await client.post(server.url("/charge")).status == 200)
+        answered.add()
+        await busy.value
+        await client.shutdown()
+    }
+
     @Test func requestsSpreadOverShardsAndEachIsAnsweredOnce() async throws {
         let server = try WireServer { _ in .hold }
         // Three shards: 250, 250 and 10.
