@@ -108,6 +108,36 @@ import Testing
         }
     }
 
+    @Test func extremesComeBackFromArrays() async throws {
+        let numbers: [Int64] = [.min, .max, 0, -1, 256, 1 << 40]
+        let doubles: [Double?] = [.infinity, -.infinity, .nan, -0.0, .leastNonzeroMagnitude]
+        let instants = [
+            "4713-01-01 00:00:00+00 BC", "1999-12-31 23:59:59.999999+00",
+            "9999-12-31 23:59:59.999999+00",
+        ]
+        let sent = try instants.map { try #require(PostgresTimestamp(iso8601: $0)) }
+        let row = try await row(
+            """
+            SELECT \(numbers)::text AS numbers, \(doubles)::text AS doubles,
+                set_config('TimeZone', 'UTC', false), array_to_string(\(sent), ',') AS instants
+            """)
+        #expect(
+            try row.string("numbers")
+                == "{-9223372036854775808,9223372036854775807,0,-1,256,1099511627776}")
+        #expect(try row.string("doubles") == "{Infinity,-Infinity,NaN,-0,5e-324}")
+        #expect(try row.string("instants") == instants.joined(separator: ","))
+    }
+
+    /// PostgreSQL writes infinity as the extremes of its numbers: none of ours may become one.
+    @Test(arguments: [Int64.min, .min + 1, .min + 2, .min + 946_684_800_000_001])
+    func aTimestampTooFarInThePastIsRefused(_ microseconds: Int64) async throws {
+        let instant = PostgresTimestamp(microseconds: microseconds)
+        let error = await #expect(throws: PostgresError.self) {
+            try await self.row("SELECT \([instant])::text AS instants")
+        }
+        #expect(error?.sqlState == "22008")
+    }
+
     @Test func emptyArraysAreEmpty() async throws {
         let row = try await row(
             """
