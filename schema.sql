@@ -550,15 +550,16 @@ CREATE TABLE IF NOT EXISTS billing.attempts (
 ) WITH (fillfactor = 85);
 -- For max_won_per_day: rows come in the order of opened_at, so that a few blocks a day are read.
 CREATE INDEX IF NOT EXISTS attempts_opened ON billing.attempts USING brin (opened_at);
--- For the budget of a billing key: open ones first, then the newest declines.
+-- For the budget of a billing key: open ones first, then the newest declines. And for those who look
+-- for open ones; finished_at IS NULL beside the state spares them the declined.
 CREATE INDEX IF NOT EXISTS attempts_of_key
     ON billing.attempts (billing_key_id, finished_at DESC) WHERE state IN ('open', 'declined');
-CREATE UNIQUE INDEX IF NOT EXISTS attempts_one_open
-    ON billing.attempts (charge_id) WHERE state = 'open';
 CREATE INDEX IF NOT EXISTS attempts_contradicted
     ON billing.attempts (contradiction) WHERE contradiction IS NOT NULL;
-CREATE UNIQUE INDEX IF NOT EXISTS attempts_one_approved
-    ON billing.attempts (charge_id) WHERE state = 'approved';
+-- That a charge has one open attempt and one approved at most needs no index, which would be 130 bytes
+-- of log a charge: attempts_guard_new lets a number in only behind one that ended declined or refused,
+-- attempts_guard keeps it so, nothing is deleted. So all but the last have ended unpaid.
+DROP INDEX IF EXISTS billing.attempts_one_open, billing.attempts_one_approved;
 
 COMMENT ON TABLE billing.attempts IS
     'One row a name at the provider: order id, idempotency key and all that is sent under it, '
@@ -1147,6 +1148,7 @@ BEGIN
         -- A claim that was permitted before shadow mode began and writes after it.
         WHEN t.shadow THEN 'this database is in shadow mode: another system charges'
         WHEN n.attempt_no = 1 THEN NULL
+        WHEN p.state = 'approved' THEN 'the one before it was approved'
         WHEN p.state IS NULL OR p.state NOT IN ('declined', 'refused')
             THEN 'the one before it has not ended'
         WHEN p.unknown_since IS NOT NULL AND p.finished_at + t.gap > billing.now()
@@ -1660,6 +1662,14 @@ CREATE OR REPLACE FUNCTION billing.audit()
     FROM billing.attempts AS a JOIN billing.charges AS c USING (charge_id)
     WHERE a.amount <> c.amount
     UNION ALL
+    SELECT 'attempts follow each other', c.subscription_id, c.charge_id,
+           'attempt ' || a.attempt_no || ' was made, the one before it is '
+               || coalesce(p.state, 'missing')
+    FROM billing.attempts AS a JOIN billing.charges AS c USING (charge_id)
+    LEFT JOIN billing.attempts AS p
+        ON p.charge_id = a.charge_id AND p.attempt_no = a.attempt_no - 1
+    WHERE a.attempt_no > 1 AND (p.state IN ('declined', 'refused')) IS NOT TRUE
+    UNION ALL
     SELECT 'an ended charge has no open attempt', c.subscription_id, c.charge_id,
            'attempt ' || a.attempt_no
     FROM billing.attempts AS a JOIN billing.charges AS c USING (charge_id)
@@ -1996,7 +2006,8 @@ BEGIN
     VALUES ('secret_key.rotated', jsonb_build_object('by', session_user, 'why', why,
             'from', now_bound.secret_key_fingerprint, 'to', fingerprint,
             'ended_unsent', unsent, 'open_attempts', (SELECT count(*) FROM billing.attempts AS a
-                WHERE a.state = 'open' AND a.secret_key_fingerprint <> fingerprint)));
+                WHERE a.state = 'open' AND a.finished_at IS NULL
+                  AND a.secret_key_fingerprint <> fingerprint)));
     RETURN 0;
 END
 $$;

@@ -183,7 +183,8 @@ enum OperatorSQL {
         SELECT s.mode, s.secret_key_fingerprint AS bound, s.rotating_to, s.paused, s.paused_reason,
                extract(epoch FROM s.lease)::float8 AS lease, l.leases, l.last_lease,
                (SELECT count(*) FROM billing.attempts AS a
-                WHERE a.state = 'open' AND a.secret_key_fingerprint <> \(key)) AS other_key_attempts
+                WHERE a.state = 'open' AND a.finished_at IS NULL
+                  AND a.secret_key_fingerprint <> \(key)) AS other_key_attempts
         FROM billing.settings AS s
         CROSS JOIN (
             SELECT count(*) AS leases, max(lease_until) AS last_lease FROM billing.subscriptions

@@ -14,9 +14,10 @@ enum StatusSQL {
              WHERE next_charge_at <= (SELECT billing.now())) AS oldest_due_seconds,
             (SELECT count(*) FROM billing.subscriptions
              WHERE next_charge_at <= (SELECT billing.now()) AND lease_until > now()) AS in_flight,
-            (SELECT count(*) FROM billing.attempts WHERE state = 'open') AS open_attempts,
             (SELECT count(*) FROM billing.attempts
-             WHERE state = 'open' AND unknown_since IS NOT NULL) AS unknown,
+             WHERE state = 'open' AND finished_at IS NULL) AS open_attempts,
+            (SELECT count(*) FROM billing.attempts
+             WHERE state = 'open' AND finished_at IS NULL AND unknown_since IS NOT NULL) AS unknown,
             (SELECT count(*) FROM billing.charges WHERE state = 'held') AS held,
             (SELECT count(*) FROM billing.subscriptions WHERE held_reason IS NOT NULL) AS set_aside,
             (SELECT count(*) FROM billing.subscriptions WHERE state = 'past_due') AS past_due,

@@ -86,6 +86,16 @@ import Testing
             "UPDATE billing.attempts SET amount = 99000 WHERE charge_id = 3"
         ),
         (
+            "attempts follow each other", "subscription 3, charge 3",
+            """
+            INSERT INTO billing.attempts (charge_id, attempt_no, order_id, idempotency_key,
+                billing_key_id, amount, tax_free_amount, customer_key, order_name,
+                secret_key_fingerprint)
+            SELECT 3, 2, 'order-3-2', 'order-3-2', 1, amount, 0, customer_key, order_name, 'f'
+            FROM billing.attempts WHERE charge_id = 3
+            """
+        ),
+        (
             "an ended charge has no open attempt", "subscription 3, charge 3",
             """
             UPDATE billing.charges SET state = 'failed', reason = 'r' WHERE charge_id = 3;

@@ -119,45 +119,6 @@ import Testing
                 """, "23505", naming: "charges_one_open")
     }
 
-    @Test func noAttemptIsOpenedBeforeTheLastHasEnded() async throws {
-        let shop = try await Shop.open()
-        let charge = try await shop.openCharge(of: shop.subscribe())
-        for role in [TemporaryPostgres.Role.owner, .worker] {
-            try await shop.expectRefusal(
-                of: shop.newAttempt(2, of: charge), "23505", naming: "attempts_one_open", as: role)
-        }
-    }
-
-    /// The index holds even where no trigger does: two claims at the same moment.
-    @Test func aChargeHasOneOpenAttempt() async throws {
-        let shop = try await Shop.open()
-        let charge = try await shop.openCharge(of: shop.subscribe())
-        try await shop.expectRefusal(
-            of: "SET session_replication_role = replica; \(shop.newAttempt(2, of: charge))",
-            "23505", naming: "attempts_one_open")
-    }
-
-    @Test func aChargeHasOneApprovedAttempt() async throws {
-        let shop = try await Shop.open()
-        let charge = try await shop.openCharge(of: shop.subscribe())
-        try await shop.pay(charge)
-        try await shop.expectRefusal(
-            of: """
-                SET session_replication_role = replica; \(shop.newAttempt(2, of: charge));
-                UPDATE billing.attempts SET state = 'approved', finished_at = now()
-                """, "23505", naming: "attempts_one_approved")
-    }
-
-    @Test func attemptsFollowEachOther() async throws {
-        let shop = try await Shop.open()
-        let (_, charge) = try await shop.pastDue()
-        try await shop.expectRefusal(
-            of: shop.newAttempt(3, of: charge), "23514", naming: "the one before it has not ended")
-        try await shop.openAttempt(2, of: charge)
-        try await shop.decline(charge)
-        try await shop.openAttempt(3, of: charge)
-    }
-
     @Test(arguments: [0, -1, 21])
     func attemptsAreNumberedFromOneToTwenty(_ number: Int) async throws {
         let shop = try await Shop.open()

@@ -186,7 +186,7 @@ import Testing
             "CREATE TABLE billing.mine ()", "CREATE VIEW billing.mine AS SELECT 1",
             "ALTER TABLE billing.plans ADD mine integer", "DROP TABLE billing.charges CASCADE",
             "ALTER TABLE billing.charges DROP CONSTRAINT charges_one_per_period",
-            "DROP INDEX billing.attempts_one_open", "DROP TRIGGER charges_kept ON billing.charges",
+            "DROP INDEX billing.charges_one_open", "DROP TRIGGER charges_kept ON billing.charges",
             "CREATE OR REPLACE FUNCTION billing.now() RETURNS text LANGUAGE sql AS 'SELECT 1'",
             "CREATE FUNCTION billing.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
             "ALTER FUNCTION billing.refuse() SECURITY DEFINER",

@@ -284,7 +284,7 @@ extension Ledger {
         }
         if let previous = charge.attempts.last {
             guard previous.state == .declined || previous.state == .refused else {
-                throw Violation(rule: "attempts_one_open")
+                throw Violation(rule: "the attempt before has not ended")
             }
             if previous.unknownSince != nil, let finished = previous.finishedAt,
                 finished + numbers.gap > clocks.business

@@ -381,7 +381,7 @@ extension Ledger {
             throw Violation(rule: "charge may not end unpaid before its seal", isByClock: true)
         }
         if charge.attempts.filter({ $0.state == .approved }).count > 1 {
-            throw Violation(rule: "attempts_one_approved")
+            throw Violation(rule: "a charge has one approved attempt")
         }
     }
 
