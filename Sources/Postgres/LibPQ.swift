@@ -295,7 +295,8 @@ import Glibc
                 spans.append(start..<Int32(bytes.count))
             }
         }
-        let types = unsafe PQbinaryTuples(result) == 1
+        let types =
+            unsafe PQbinaryTuples(result) == 1
             ? (0..<width).map { unsafe PQftype(result, $0) } : nil
         return PostgresRows(
             columns: columns, bytes: bytes, spans: spans, types: types, count: Int(height))

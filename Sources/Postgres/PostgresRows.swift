@@ -20,7 +20,8 @@ package struct PostgresRows: RandomAccessCollection, Sendable {
 
     /// `spans`: of `bytes`, for each row and column. `types`: OIDs, of an answer in the binary format.
     init(
-        columns: [String], bytes: [UInt8], spans: [Range<Int32>?], types: [UInt32]? = nil, count: Int
+        columns: [String], bytes: [UInt8], spans: [Range<Int32>?], types: [UInt32]? = nil,
+        count: Int
     ) {
         self.columns = columns
         self.bytes = bytes
@@ -47,8 +48,7 @@ package struct PostgresRows: RandomAccessCollection, Sendable {
     package var endIndex: Int { count }
     package subscript(index: Int) -> PostgresRow { PostgresRow(rows: self, index: index) }
 
-    /// The place of a column by its name.
-    package func place(_ column: String) throws(PostgresError) -> Int {
+    func place(_ column: String) throws(PostgresError) -> Int {
         guard let place = places[column] else {
             throw .decoding("there is no column \(column)")
         }
@@ -70,89 +70,56 @@ package struct PostgresRows: RandomAccessCollection, Sendable {
     }
 }
 
-/// Types that are read in the binary format, by their OIDs (pg_type.dat of the PostgreSQL sources).
-enum PostgresType: UInt32 {
-    case bool = 16
-    case int64 = 20
-    case int16 = 21
-    case int32 = 23
-    case text = 25
-    case double = 701
-    case timestamp = 1184
-
-    /// Integers and instants are big-endian, of the type's own width; anything else is none.
-    func integer(_ bytes: ArraySlice<UInt8>) -> Int64? {
-        let width =
-            switch self {
-            case .int64, .timestamp, .double: 8
-            case .int32: 4
-            case .int16: 2
-            case .bool, .text: 0
-            }
-        guard width > 0, bytes.count == width, let first = bytes.first else { return nil }
-        return bytes.dropFirst().reduce(Int64(Int8(bitPattern: first))) { $0 << 8 | Int64($1) }
-    }
-}
-
-/// A column of a row: its name, or its place from 0, which costs no search.
-package protocol PostgresColumn {
-    func place(in rows: PostgresRows) throws(PostgresError) -> Int
-}
-
-extension String: PostgresColumn {
-    package func place(in rows: PostgresRows) throws(PostgresError) -> Int { try rows.place(self) }
-}
-
-extension Int: PostgresColumn {
-    package func place(in rows: PostgresRows) throws(PostgresError) -> Int {
-        guard rows.columns.indices.contains(self) else {
-            throw .decoding("there is no column \(self)")
-        }
-        return self
-    }
-}
-
 /// One row. Each accessor throws a `.decoding` error that names the column when the value is NULL
 /// or of another type; the `…OrNil` variants take NULL for nil.
 package struct PostgresRow: Sendable {
     fileprivate let rows: PostgresRows
     fileprivate let index: Int
 
-    package func string(_ column: some PostgresColumn) throws(PostgresError) -> String {
+    package func string(_ column: String) throws(PostgresError) -> String {
         try present(stringOrNil(column), column)
     }
-    package func stringOrNil(_ column: some PostgresColumn) throws(PostgresError) -> String? {
+    package func stringOrNil(_ column: String) throws(PostgresError) -> String? {
         try read(column) { bytes, format in
             if case .binary(let type) = format, type != .text { return nil }
             return String(decoding: bytes, as: UTF8.self)
         }
     }
-    package func int64(_ column: some PostgresColumn) throws(PostgresError) -> Int64 {
+    package func int64(_ column: String) throws(PostgresError) -> Int64 {
         try present(int64OrNil(column), column)
     }
-    package func int64OrNil(_ column: some PostgresColumn) throws(PostgresError) -> Int64? {
+    package func int64OrNil(_ column: String) throws(PostgresError) -> Int64? {
         try read(column, Self.integer)
     }
-    package func int(_ column: some PostgresColumn) throws(PostgresError) -> Int {
+    /// By position from 0, for the hot paths.
+    package func int64(_ place: Int) throws(PostgresError) -> Int64 {
+        guard rows.columns.indices.contains(place), let bytes = rows.value(index, place),
+            let value = Self.integer(bytes, rows.format(place))
+        else { throw .decoding("column \(place) is no bigint") }
+        return value
+    }
+    package func int(_ column: String) throws(PostgresError) -> Int {
         try present(read(column, { Self.integer($0, $1).map { Int($0) } }), column)
     }
-    package func double(_ column: some PostgresColumn) throws(PostgresError) -> Double {
+    package func double(_ column: String) throws(PostgresError) -> Double {
         try present(doubleOrNil(column), column)
     }
-    package func doubleOrNil(_ column: some PostgresColumn) throws(PostgresError) -> Double? {
+    package func doubleOrNil(_ column: String) throws(PostgresError) -> Double? {
         try read(column) { bytes, format in
             switch format {
             case .text: Double(String(decoding: bytes, as: UTF8.self))
             case .binary(.double):
-                PostgresType.double.integer(bytes).map { Double(bitPattern: UInt64(bitPattern: $0)) }
+                PostgresType.double.integer(bytes).map {
+                    Double(bitPattern: UInt64(bitPattern: $0))
+                }
             case .binary: nil
             }
         }
     }
-    package func bool(_ column: some PostgresColumn) throws(PostgresError) -> Bool {
+    package func bool(_ column: String) throws(PostgresError) -> Bool {
         try present(boolOrNil(column), column)
     }
-    package func boolOrNil(_ column: some PostgresColumn) throws(PostgresError) -> Bool? {
+    package func boolOrNil(_ column: String) throws(PostgresError) -> Bool? {
         try read(column) { bytes, format in
             guard bytes.count == 1, let byte = bytes.first else { return nil }
             switch format {
@@ -164,14 +131,10 @@ package struct PostgresRow: Sendable {
             }
         }
     }
-    package func timestamp(
-        _ column: some PostgresColumn
-    ) throws(PostgresError) -> PostgresTimestamp {
+    package func timestamp(_ column: String) throws(PostgresError) -> PostgresTimestamp {
         try present(timestampOrNil(column), column)
     }
-    package func timestampOrNil(
-        _ column: some PostgresColumn
-    ) throws(PostgresError) -> PostgresTimestamp? {
+    package func timestampOrNil(_ column: String) throws(PostgresError) -> PostgresTimestamp? {
         try read(column) { bytes, format in
             switch format {
             case .text: PostgresTimestamp(iso8601: bytes)
@@ -186,7 +149,9 @@ package struct PostgresRow: Sendable {
     ) -> Int64? {
         switch format {
         case .text: integer(bytes)
-        case .binary(let type?) where [.int16, .int32, .int64].contains(type): type.integer(bytes)
+        case .binary(.int64): PostgresType.int64.integer(bytes)
+        case .binary(.int32): PostgresType.int32.integer(bytes)
+        case .binary(.int16): PostgresType.int16.integer(bytes)
         case .binary: nil
         }
     }
@@ -212,19 +177,18 @@ package struct PostgresRow: Sendable {
     }
 
     private func read<Value>(
-        _ column: some PostgresColumn,
-        _ convert: (ArraySlice<UInt8>, PostgresRows.Format) -> Value?
+        _ column: String, _ convert: (ArraySlice<UInt8>, PostgresRows.Format) -> Value?
     ) throws(PostgresError) -> Value? {
-        let place = try column.place(in: rows)
+        let place = try rows.place(column)
         guard let bytes = rows.value(index, place) else { return nil }
         guard let value = convert(bytes, rows.format(place)) else {
-            throw .decoding("column \(rows.columns[place]) is no \(Value.self)")
+            throw .decoding("column \(column) is no \(Value.self)")
         }
         return value
     }
 
     private func present<Value>(
-        _ value: Value?, _ column: some PostgresColumn
+        _ value: Value?, _ column: String
     ) throws(PostgresError) -> Value {
         guard let value else { throw .decoding("column \(column) is null") }
         return value

@@ -129,7 +129,7 @@ import Testing
     }
 
     /// PostgreSQL writes infinity as the extremes of its numbers: none of ours may become one.
-    @Test(arguments: [Int64.min, .min + 1, .min + 2, .min + 946_684_800_000_001])
+    @Test(arguments: [Int64.min, Int64.min + 1, Int64.min + 2, Int64.min + 946_684_800_000_001])
     func aTimestampTooFarInThePastIsRefused(_ microseconds: Int64) async throws {
         let instant = PostgresTimestamp(microseconds: microseconds)
         let error = await #expect(throws: PostgresError.self) {
