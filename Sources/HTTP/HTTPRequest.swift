@@ -67,36 +67,41 @@ package struct HTTPResponse: Sendable {
     package func header(_ name: String) -> String? {
         switch head {
         case .fields(let fields): fields.first { $0.name == name.lowercased() }?.value
-        case .lines(let lines): Self.value(of: Array(name.utf8), in: lines)
+        case .lines(let lines): Self.value(of: name, in: lines)
         }
     }
 
-    private static func value(of name: [UInt8], in lines: [UInt8]) -> String? {
-        var rest = lines[...]
-        while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
-            let line = rest[..<end]
-            rest = rest[(end + 1)...]
-            guard line.count > name.count,
-                line[line.startIndex + name.count] == UInt8(ascii: ":"),
-                zip(line, name).allSatisfy({ lowercased($0) == lowercased($1) })
-            else { continue }
-            let value = String(decoding: line.dropFirst(name.count + 1), as: UTF8.self)
-            return value[...].trimmed
+    private static func value(of name: String, in lines: [UInt8]) -> String? {
+        let name = name.utf8.span
+        var start = 0
+        while start < lines.count {
+            var end = start
+            while end < lines.count, lines[end] != UInt8(ascii: "\n") { end += 1 }
+            guard end < lines.count else { return nil }
+            var same = 0
+            while same < name.count, start + same < end,
+                lowercased(lines[start + same]) == lowercased(name[same])
+            {
+                same += 1
+            }
+            if same == name.count, start + same < end, lines[start + same] == UInt8(ascii: ":") {
+                var value = lines[(start + same + 1)..<end]
+                while let byte = value.first, isSpace(byte) { value.removeFirst() }
+                while let byte = value.last, isSpace(byte) { value.removeLast() }
+                return String(decoding: value, as: UTF8.self)
+            }
+            start = end + 1
         }
         return nil
     }
 
+    /// The white space that may stand around a value, and the rest of the line's end (RFC 9110, 5.5).
+    private static func isSpace(_ byte: UInt8) -> Bool {
+        byte == 0x20 || byte == 0x09 || byte == 0x0d
+    }
+
     private static func lowercased(_ byte: UInt8) -> UInt8 {
         (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) ? byte | 0x20 : byte
-    }
-}
-
-extension Substring {
-    /// Without the white space around it.
-    fileprivate var trimmed: String {
-        let start = drop { $0.isWhitespace }
-        guard let end = start.lastIndex(where: { !$0.isWhitespace }) else { return "" }
-        return String(start[...end])
     }
 }
 

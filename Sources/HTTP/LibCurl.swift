@@ -237,7 +237,10 @@ enum LibCurl {
     }
 
     private func set(_ option: CURLoption, _ value: String) -> Bool {
-        unsafe billingd_curl_set_text(handle, option, value) == CURLE_OK
+        // (As an argument it would be copied first.)
+        unsafe value.withCString { value in
+            unsafe billingd_curl_set_text(handle, option, value) == CURLE_OK
+        }
     }
 
     // MARK: One request
@@ -273,16 +276,12 @@ enum LibCurl {
             unsafe common = curl_slist_append(nil, "Expect:")
             guard unsafe common != nil else { return false }
             for (name, value) in request.headers {
-                guard unsafe curl_slist_append(common, Self.line(name, value)) != nil else {
-                    return false
-                }
+                guard unsafe Self.append(name, value, to: common) != nil else { return false }
             }
             commonHeaders = request.headers
         }
         for (name, value) in request.ownHeaders {
-            guard let line = unsafe curl_slist_append(nil, Self.line(name, value)) else {
-                return false
-            }
+            guard let line = unsafe Self.append(name, value, to: nil) else { return false }
             if let last = unsafe lastOwn {
                 unsafe last.pointee.next = line
             } else {
@@ -294,8 +293,13 @@ enum LibCurl {
         return unsafe billingd_curl_set_list(handle, CURLOPT_HTTPHEADER, own ?? common) == CURLE_OK
     }
 
-    private static func line(_ name: String, _ value: String) -> String {
-        value.isEmpty ? "\(name):" : "\(name): \(value)"
+    private static func append(
+        _ name: String, _ value: String, to list: UnsafeMutablePointer<curl_slist>?
+    ) -> UnsafeMutablePointer<curl_slist>? {
+        var line = name
+        line += value.isEmpty ? ":" : ": "
+        line += value
+        return unsafe line.withCString { unsafe curl_slist_append(list, $0) }
     }
 
     private func freeOwn() {

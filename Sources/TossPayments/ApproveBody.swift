@@ -8,34 +8,40 @@ struct ApproveBody {
 
     /// UTF-8 JSON. Written here, field by field, because a repeat must be the same to the byte.
     var bytes: [UInt8] {
-        var text = ""
-        text.reserveCapacity(255)
-        text += "{\"amount\":\(request.amount.value)"
-        text += ",\"customerKey\":\(Self.quoted(request.customerKey.reveal()))"
-        text += ",\"orderId\":\(Self.quoted(request.orderID.value))"
-        text += ",\"orderName\":\(Self.quoted(request.orderName))"
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(256)
+        bytes.append(contentsOf: "{\"amount\":".utf8)
+        bytes.append(contentsOf: "\(request.amount.value)".utf8)
+        bytes.append(contentsOf: ",\"customerKey\":".utf8)
+        Self.quote(request.customerKey.reveal(), &bytes)
+        bytes.append(contentsOf: ",\"orderId\":".utf8)
+        Self.quote(request.orderID.value, &bytes)
+        bytes.append(contentsOf: ",\"orderName\":".utf8)
+        Self.quote(request.orderName, &bytes)
         if request.taxFreeAmount.value > 0 {
-            text += ",\"taxFreeAmount\":\(request.taxFreeAmount.value)"
+            bytes.append(contentsOf: ",\"taxFreeAmount\":\(request.taxFreeAmount.value)".utf8)
         }
-        return Array((text + "}").utf8)
+        bytes.append(UInt8(ascii: "}"))
+        return bytes
     }
 
-    private static func quoted(_ text: String) -> String {
+    private static func quote(_ text: String, _ bytes: inout [UInt8]) {
+        bytes.append(UInt8(ascii: "\""))
         // Nearly every text is written as it is.
         if text.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x22 && $0 != 0x5c && $0 != 0x7f }) {
-            return "\"\(text)\""
-        }
-        var result = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": result += "\\\""
-            case "\\": result += "\\\\"
-            case "\u{0}"..<"\u{20}", "\u{7f}":
-                let digits = String(scalar.value, radix: 16)
-                result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-            default: result.unicodeScalars.append(scalar)
+            bytes.append(contentsOf: text.utf8)
+        } else {
+            for byte in text.utf8 {
+                switch byte {
+                case UInt8(ascii: "\""), UInt8(ascii: "\\"): bytes += [UInt8(ascii: "\\"), byte]
+                case 0..<0x20, 0x7f:
+                    let digits = String(byte, radix: 16)
+                    bytes.append(contentsOf: (digits.count == 1 ? "\\u000" : "\\u00").utf8)
+                    bytes.append(contentsOf: digits.utf8)
+                default: bytes.append(byte)
+                }
             }
         }
-        return result + "\""
+        bytes.append(UInt8(ascii: "\""))
     }
 }

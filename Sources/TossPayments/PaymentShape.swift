@@ -40,23 +40,22 @@ struct PaymentShape: Hashable {
                 ("acquirerCode", acquirerCode), ("approveNo", approveNo), ("cardType", cardType),
                 ("issuerCode", issuerCode), ("number", number), ("ownerType", ownerType),
             ]
-            var text = "{"
+            var text: [UInt8] = []
+            text.reserveCapacity(255)
             for case (let name, let value?) in members {
-                text += text.utf8.count == 1 ? "\"" : ",\""
-                text += name
-                text += "\":\""
-                let value = Reply.tidy(value)
-                if value.utf8.contains(where: Self.isEscaped) {
-                    for scalar in value.unicodeScalars {
-                        if scalar.isASCII, Self.isEscaped(UInt8(ascii: scalar)) { text += "\\" }
-                        text.unicodeScalars.append(scalar)
-                    }
-                } else {
-                    text += value
+                text.append(UInt8(ascii: text.isEmpty ? "{" : ","))
+                text.append(UInt8(ascii: "\""))
+                text.append(contentsOf: name.utf8)
+                text.append(contentsOf: "\":\"".utf8)
+                for byte in Reply.tidy(value).utf8 {
+                    if Self.isEscaped(byte) { text.append(UInt8(ascii: "\\")) }
+                    text.append(byte)
                 }
-                text += "\""
+                text.append(UInt8(ascii: "\""))
             }
-            return text + "}"
+            if text.isEmpty { return "{}" }
+            text.append(UInt8(ascii: "}"))
+            return String(decoding: text, as: UTF8.self)
         }
 
         private static func isEscaped(_ byte: UInt8) -> Bool {

@@ -9,8 +9,10 @@ enum Reply {
 
     /// The payment of a 200; nil when the body is not a payment we can read.
     static func payment(_ body: [UInt8]) -> Payment? {
+        if let plain = plainPayment(body) { return plain.payment }
+        // The plain reader stops at eight levels by itself; a decoder follows any number.
         guard isShallow(body) else { return nil }
-        return (plainPayment(body) ?? anyPayment(body))?.payment
+        return anyPayment(body)?.payment
     }
 
     /// The payment as the provider writes it; nil: it is odd in some way, or no payment at all.

@@ -25,14 +25,9 @@ package struct TossGateway: Gateway {
         guard Self.isLegal(key, 8...200, extra: "_=-"),
             Self.isLegal(request.orderID.value, 6...64, extra: "_-")
         else { return .faultOfRow(Answer(code: "ILLEGAL_KEY_OR_ORDER_ID")) }
-        // Of all legal characters only the padding has a meaning in a path.
-        let path =
-            key.utf8.contains(UInt8(ascii: "="))
-            ? key.split(separator: "=", omittingEmptySubsequences: false).joined(separator: "%3D")
-            : key
         let call = HTTPRequest(
             method: .post(body: ApproveBody(request: request).bytes),
-            url: "\(endpoint.base)/v1/billing/\(path)",
+            url: address(ofKey: key),
             headers: secretKey.bodyHeaders,
             ownHeaders: [("Idempotency-Key", request.orderID.value)],
             timeout: timeout)
@@ -42,6 +37,22 @@ package struct TossGateway: Gateway {
             let answer = Self.answer(error)
             return error.mayHaveLeft ? .unknown(answer) : .notSent(answer)
         }
+    }
+
+    private func address(ofKey key: String) -> String {
+        var url: [UInt8] = []
+        url.reserveCapacity(255)
+        url.append(contentsOf: endpoint.base.utf8)
+        url.append(contentsOf: "/v1/billing/".utf8)
+        for byte in key.utf8 {
+            // Of all legal characters only the padding has a meaning in a path.
+            if byte == UInt8(ascii: "=") {
+                url.append(contentsOf: "%3D".utf8)
+            } else {
+                url.append(byte)
+            }
+        }
+        return String(decoding: url, as: UTF8.self)
     }
 
     /// `GET /v1/payments/orders/{orderId}`.
