@@ -562,9 +562,12 @@ CREATE TABLE IF NOT EXISTS billing.attempts (
 -- For max_won_per_day: rows come in the order of opened_at, so that a few blocks a day are read.
 CREATE INDEX IF NOT EXISTS attempts_opened ON billing.attempts USING brin (opened_at);
 -- For the budget of a billing key: open ones first, then the newest declines. And for those who look
--- for open ones; finished_at IS NULL beside the state spares them the declined.
+-- for open ones now and then; finished_at IS NULL beside the state spares them the declined.
 CREATE INDEX IF NOT EXISTS attempts_of_key
     ON billing.attempts (billing_key_id, finished_at DESC) WHERE state IN ('open', 'declined');
+-- For the figures, which ask every few seconds: an ordinary charge writes nothing here.
+CREATE INDEX IF NOT EXISTS attempts_unknown
+    ON billing.attempts (unknown_since) WHERE state = 'open' AND unknown_since IS NOT NULL;
 CREATE INDEX IF NOT EXISTS attempts_contradicted
     ON billing.attempts (contradiction) WHERE contradiction IS NOT NULL;
 -- That a charge has one open attempt and one approved at most needs no index, which would be 130 bytes

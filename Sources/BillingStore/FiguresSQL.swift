@@ -13,8 +13,7 @@ enum FiguresSQL {
         """
         SELECT extract(epoch FROM clock_timestamp())::float8 AS server_clock,
             (SELECT coalesce(extract(epoch FROM billing.now() - min(unknown_since)), 0)::float8
-             FROM billing.attempts
-             WHERE state = 'open' AND finished_at IS NULL AND unknown_since IS NOT NULL)
+             FROM billing.attempts WHERE state = 'open' AND unknown_since IS NOT NULL)
                 AS oldest_unknown_seconds,
             -- Kept until the row's next claim or record: whoever took it has died or stands still.
             (SELECT count(*) FROM billing.subscriptions

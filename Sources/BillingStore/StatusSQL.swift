@@ -17,7 +17,7 @@ enum StatusSQL {
             (SELECT count(*) FROM billing.attempts
              WHERE state = 'open' AND finished_at IS NULL) AS open_attempts,
             (SELECT count(*) FROM billing.attempts
-             WHERE state = 'open' AND finished_at IS NULL AND unknown_since IS NOT NULL) AS unknown,
+             WHERE state = 'open' AND unknown_since IS NOT NULL) AS unknown,
             (SELECT count(*) FROM billing.charges WHERE state = 'held') AS held,
             (SELECT count(*) FROM billing.subscriptions WHERE held_reason IS NOT NULL) AS set_aside,
             (SELECT count(*) FROM billing.subscriptions WHERE state = 'past_due') AS past_due,
