@@ -85,10 +85,10 @@ package struct HTTPResponse: Sendable {
                 same += 1
             }
             if same == name.count, start + same < end, lines[start + same] == UInt8(ascii: ":") {
-                var value = lines[(start + same + 1)..<end]
-                while let byte = value.first, isSpace(byte) { value.removeFirst() }
-                while let byte = value.last, isSpace(byte) { value.removeLast() }
-                return String(decoding: value, as: UTF8.self)
+                var first = start + same + 1
+                while first < end, isSpace(lines[first]) { first += 1 }
+                while first < end, isSpace(lines[end - 1]) { end -= 1 }
+                return String(decoding: lines[first..<end], as: UTF8.self)
             }
             start = end + 1
         }
