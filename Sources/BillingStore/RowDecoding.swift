@@ -4,13 +4,16 @@ import Postgres
 extension PostgresRow {
     /// The due subscription of one row of ``ClaimSQL/read(_:)``.
     func dueSubscription() throws(PostgresError) -> DueSubscription {
-        let name = try string("state")
+        // In the order of the columns: so none needs to be looked up by its name.
+        let id = SubscriptionID(try int64("subscription_id"))
+        let lease = LeaseNumber(try int64("lease_no"))
+        let claims = try int("claims")
+        let state = try string("state")
+        let now = try instant("now")
+        let looksFirst = try bool("looks_first")
         var due = DueSubscription(
-            id: SubscriptionID(try int64("subscription_id")),
-            lease: LeaseNumber(try int64("lease_no")),
-            silentClaims: try int("claims"),
-            state: try word(name, of: "state"),
-            now: try instant("now"),
+            id: id, lease: lease, silentClaims: claims,
+            state: try word(state, of: "state"), now: now,
             cancelAt: try instantOrNil("cancel_at"),
             resumedAt: try instantOrNil("resumed_at"),
             askedAt: try instantOrNil("asked_at"),
@@ -26,7 +29,7 @@ extension PostgresRow {
             catchUp: try word(try string("catch_up"), of: "catch_up"),
             dunningSteps: try int("dunning_steps"),
             card: try card(),
-            problem: try stringOrNil("problem"), looksFirst: try bool("looks_first"))
+            problem: try stringOrNil("problem"), looksFirst: looksFirst)
         due.charge = try openCharge()
         return due
     }

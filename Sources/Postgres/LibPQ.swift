@@ -282,24 +282,24 @@ import Glibc
         spans.reserveCapacity(Int(width) * Int(height))
         for row in 0..<height {
             for column in 0..<width {
-                guard unsafe PQgetisnull(result, row, column) == 0,
+                // (NULL has no length.)
+                let length = unsafe Int(PQgetlength(result, row, column))
+                guard unsafe length > 0 || PQgetisnull(result, row, column) == 0,
                     let value = unsafe PQgetvalue(result, row, column)
                 else {
                     spans.append(nil)
                     continue
                 }
                 let start = Int32(bytes.count)
-                let length = unsafe Int(PQgetlength(result, row, column))
                 unsafe bytes.append(
                     contentsOf: UnsafeRawBufferPointer(start: value, count: length))
                 spans.append(start..<Int32(bytes.count))
             }
         }
-        let types =
-            unsafe PQbinaryTuples(result) == 1
-            ? (0..<width).map { unsafe PQftype(result, $0) } : nil
+        let types = (0..<width).map { unsafe PQftype(result, $0) }
         return PostgresRows(
-            columns: columns, bytes: bytes, spans: spans, types: types, count: Int(height))
+            columns: columns, bytes: bytes, spans: spans,
+            types: unsafe PQbinaryTuples(result) == 1 ? types : nil, count: Int(height))
     }
 
     private static func tag(_ result: OpaquePointer) -> String {

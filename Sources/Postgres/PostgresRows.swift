@@ -6,30 +6,21 @@ struct PostgresAnswer {
     var tag: String
 }
 
-/// The rows of an answer, copied out of libpq: the bytes of all values in one piece.
+/// The rows of an answer, copied out of libpq.
 package struct PostgresRows: RandomAccessCollection, Sendable {
-    /// Names of the columns, in order.
-    package let columns: [String]
-    private let places: [String: Int]
-    private let bytes: [UInt8]
-    /// Where each value begins and ends in `bytes`, row by row; nil: NULL.
-    private let spans: [Range<Int32>?]
-    /// Types of the columns whose values are binary; nil: all are text.
-    private let types: [PostgresType?]?
+    private let cells: PostgresCells
     package let count: Int
+
+    /// Names of the columns, in order.
+    package var columns: [String] { cells.columns }
 
     /// `spans`: of `bytes`, for each row and column. `types`: OIDs, of an answer in the binary format.
     init(
         columns: [String], bytes: [UInt8], spans: [Range<Int32>?], types: [UInt32]? = nil,
         count: Int
     ) {
-        self.columns = columns
-        self.bytes = bytes
-        self.spans = spans
-        self.types = types?.map { PostgresType(rawValue: $0) }
+        cells = PostgresCells(columns: columns, bytes: bytes, spans: spans, types: types)
         self.count = count
-        places = Dictionary(
-            zip(columns, 0..<columns.count), uniquingKeysWith: { first, _ in first })
     }
 
     /// Of values at hand.
@@ -46,34 +37,27 @@ package struct PostgresRows: RandomAccessCollection, Sendable {
 
     package var startIndex: Int { 0 }
     package var endIndex: Int { count }
-    package subscript(index: Int) -> PostgresRow { PostgresRow(rows: self, index: index) }
+    package subscript(index: Int) -> PostgresRow { PostgresRow(cells: cells, index: index) }
 
-    func place(_ column: String) throws(PostgresError) -> Int {
-        guard let place = places[column] else {
-            throw .decoding("there is no column \(column)")
+    /// (The iterator of any collection allocates once a row.)
+    package struct Iterator: IteratorProtocol {
+        fileprivate let rows: PostgresRows
+        fileprivate var index = 0
+
+        package mutating func next() -> PostgresRow? {
+            guard index < rows.count else { return nil }
+            defer { index += 1 }
+            return rows[index]
         }
-        return place
     }
 
-    /// What a value is written in.
-    enum Format {
-        case text
-        /// Nil: of a type that this client does not read.
-        case binary(PostgresType?)
-    }
-
-    func format(_ place: Int) -> Format { types.map { .binary($0[place]) } ?? .text }
-
-    /// The bytes of a value; nil: NULL.
-    func value(_ row: Int, _ place: Int) -> ArraySlice<UInt8>? {
-        spans[row * columns.count + place].map { bytes[Int($0.lowerBound)..<Int($0.upperBound)] }
-    }
+    package func makeIterator() -> Iterator { Iterator(rows: self) }
 }
 
 /// One row. Each accessor throws a `.decoding` error that names the column when the value is NULL
 /// or of another type; the `…OrNil` variants take NULL for nil.
 package struct PostgresRow: Sendable {
-    fileprivate let rows: PostgresRows
+    fileprivate let cells: PostgresCells
     fileprivate let index: Int
 
     package func string(_ column: String) throws(PostgresError) -> String {
@@ -93,8 +77,8 @@ package struct PostgresRow: Sendable {
     }
     /// By position from 0, for the hot paths.
     package func int64(_ place: Int) throws(PostgresError) -> Int64 {
-        guard rows.columns.indices.contains(place), let bytes = rows.value(index, place),
-            let value = Self.integer(bytes, rows.format(place))
+        guard cells.columns.indices.contains(place), let bytes = cells.value(index, place),
+            let value = Self.integer(bytes, cells.format(place))
         else { throw .decoding("column \(place) is no bigint") }
         return value
     }
@@ -145,7 +129,7 @@ package struct PostgresRow: Sendable {
     }
 
     private static func integer(
-        _ bytes: ArraySlice<UInt8>, _ format: PostgresRows.Format
+        _ bytes: ArraySlice<UInt8>, _ format: PostgresCells.Format
     ) -> Int64? {
         switch format {
         case .text: integer(bytes)
@@ -177,11 +161,11 @@ package struct PostgresRow: Sendable {
     }
 
     private func read<Value>(
-        _ column: String, _ convert: (ArraySlice<UInt8>, PostgresRows.Format) -> Value?
+        _ column: String, _ convert: (ArraySlice<UInt8>, PostgresCells.Format) -> Value?
     ) throws(PostgresError) -> Value? {
-        let place = try rows.place(column)
-        guard let bytes = rows.value(index, place) else { return nil }
-        guard let value = convert(bytes, rows.format(place)) else {
+        let place = try cells.place(column)
+        guard let bytes = cells.value(index, place) else { return nil }
+        guard let value = convert(bytes, cells.format(place)) else {
             throw .decoding("column \(column) is no \(Value.self)")
         }
         return value
