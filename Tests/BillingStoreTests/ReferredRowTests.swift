@@ -2,11 +2,11 @@ import Postgres
 import TestSupport
 import Testing
 
-/// A subscription that has a charge stays, and a billing key that has an attempt, whoever deletes it
-/// and whenever; and the ledger refers to nothing that is not there.
+/// A subscription that has a charge stays, and a billing key that has an attempt, whoever deletes
+/// it and whenever; and the ledger refers to nothing that is not there.
 @Suite(.serialized, .timeLimit(.minutes(2))) struct ReferredRowTests {
-    /// A subscription without a charge, and one (2) with an open one (1) whose attempt was declined;
-    /// of the two cards only the first was charged.
+    /// A subscription without a charge, and one (2) with an open one (1) whose attempt was
+    /// declined; of the two cards only the first was charged.
     private func shop() async throws -> Shop {
         let shop = try await Shop.open()
         try await shop.run("SELECT billing.register_billing_key('customer-1', 'billing-key-2')")
@@ -68,8 +68,8 @@ import Testing
 
     // MARK: At the same moment
 
-    /// One session writes what refers to a row that the other deletes. The second waits for the first,
-    /// even if the writer has not locked the subscription as a claim does, and is refused.
+    /// One session writes what refers to a row that the other deletes. The second waits for the
+    /// first, even if the writer has not locked the subscription as a claim does, and is refused.
     @Test(arguments: [true, false], [true, false])
     func theFirstOfTwoSessionsWins(ofSubscription: Bool, deletes: Bool) async throws {
         let shop = try await shop()
