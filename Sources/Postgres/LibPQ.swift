@@ -282,8 +282,7 @@ import Glibc
         spans.reserveCapacity(Int(width) * Int(height))
         for row in 0..<height {
             for column in 0..<width {
-                // (NULL has no length.)
-                let length = unsafe Int(PQgetlength(result, row, column))
+                let length = unsafe Int(PQgetlength(result, row, column))  // of NULL: 0
                 guard unsafe length > 0 || PQgetisnull(result, row, column) == 0,
                     let value = unsafe PQgetvalue(result, row, column)
                 else {
