@@ -49,6 +49,12 @@ package struct PostgresTimestamp: Hashable, Comparable, Sendable, CustomStringCo
         microseconds = sum
     }
 
+    /// The same format. Its extremes would mean infinity: what comes near them is too far in the past
+    /// for PostgreSQL anyhow, which says so.
+    var binary: Int64 {
+        microseconds < .min + 1 + Self.startOf2000 ? .min + 1 : microseconds - Self.startOf2000
+    }
+
     private static let startOf2000: Int64 = 946_684_800_000_000
 
     package static func < (left: Self, right: Self) -> Bool {

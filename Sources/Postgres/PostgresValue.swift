@@ -162,12 +162,3 @@ package enum PostgresValue: Sendable {
         }
     }
 }
-
-extension PostgresTimestamp {
-    /// Microseconds since 2000-01-01. Its extremes would mean infinity: what comes near them is too far
-    /// in the past for PostgreSQL anyhow, which says so.
-    fileprivate var binary: Int64 {
-        let epoch: Int64 = 946_684_800_000_000
-        return microseconds < .min + 1 + epoch ? .min + 1 : microseconds - epoch
-    }
-}
