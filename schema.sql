@@ -561,6 +561,7 @@ CREATE TABLE IF NOT EXISTS billing.attempts (
 ) WITH (fillfactor = 60);
 -- fillfactor 60: two of three records find room on the page of their claim, and the log then has only
 -- what differs: 80 bytes less of a charge, for 100 more of the table.
+
 -- For max_won_per_day: rows come in the order of opened_at, so that a few blocks a day are read.
 CREATE INDEX IF NOT EXISTS attempts_opened ON billing.attempts USING brin (opened_at);
 -- For the budget of a billing key: open ones first, then the newest declines. And for those who look

@@ -47,14 +47,14 @@ package enum PostgresValue: Sendable {
     /// The OID of an array's elements; nil: it is none.
     private var element: UInt32? {
         switch self {
-        case .bools: 16
-        case .int64s: 20
-        case .int32s: 23
-        case .strings: 25
-        case .doubles: 701
-        case .timestamps: 1184
-        case .jsons: 3802
-        default: nil
+        case .bools: Self.bool(nil).oid
+        case .int64s: Self.int64(nil).oid
+        case .int32s: Self.int32(nil).oid
+        case .strings: Self.string(nil).oid
+        case .doubles: Self.double(nil).oid
+        case .timestamps: Self.timestamp(nil).oid
+        case .jsons: Self.json(nil).oid
+        case .bool, .int64, .int32, .string, .double, .timestamp, .json, .uuid, .interval: nil
         }
     }
 
